@@ -1,0 +1,91 @@
+"""The agent on one page: what runs, in which order it starts and stops, and who is handed what.
+
+    settings -> lock -> outbox -> uplink     links:     drain what the outbox holds into the SaaS
+                           ^
+                           '---- producers  (facts, machines, submissions): each knows one verb, outbox.append
+
+Stopping goes from the inside out: producers first, then a short flush, then the links, then the storage. The flush is
+a courtesy; correctness comes from the commit in `append`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from mra import status, systemd
+from mra.control import run_control
+from mra.lock import daemon_lock
+from mra.log import logger
+from mra.outbox.outbox import Outbox, open_outbox
+from mra.outbox.service import run_upkeep, run_watch
+from mra.supervise import Supervisor
+from mra.uplink.service import LinkStatus, run_uplink
+
+if TYPE_CHECKING:
+    from mra.settings import Settings
+
+log = logger("agent")
+FLUSH_SECONDS = 3.0
+STOP_SECONDS = 10.0
+
+
+async def run_agent(
+    settings: Settings, stop: trio.Event, *, task_status: trio.TaskStatus[Outbox] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run the agent until `stop` is set, then stop in order. Raises Busy when another daemon runs here."""
+    started = trio.current_time()
+    link = LinkStatus()
+    supervisor = Supervisor()
+    keep = supervisor.keep_running
+
+    with daemon_lock(settings.lock):
+        async with open_outbox(settings.database, settings.outbox) as outbox, trio.open_nursery() as links:
+            start = partial(_start, links)
+            start("uplink", keep, partial(run_uplink, outbox, settings.access, settings.uplink, link))
+            start("upkeep", keep, partial(run_upkeep, outbox, settings.name))
+            start("watch", keep, partial(run_watch, outbox))
+            start("watchdog", keep, partial(systemd.run_watchdog, partial(_prove_alive, outbox)))
+
+            async with trio.open_nursery() as producers:
+                answers = {
+                    "status": partial(status.from_daemon, settings, outbox, link, supervisor, started),
+                    "tree": _tree,
+                    "wake": partial(_wake, outbox),
+                }
+                await producers.start(run_control, settings.socket, answers, name="control")
+                log.info("running", agent=settings.name, outbox=str(settings.database))
+                systemd.notify("READY=1")
+                task_status.started(outbox)
+                await stop.wait()
+                log.info("stopping")
+                systemd.notify("STOPPING=1")
+                producers.cancel_scope.cancel()
+
+            links.cancel_scope.deadline = trio.current_time() + STOP_SECONDS
+            if link.state == "connected":
+                with trio.move_on_after(FLUSH_SECONDS):
+                    await outbox.wait_empty()
+            links.cancel_scope.cancel()
+    log.info("stopped")
+
+
+def _start(nursery: trio.Nursery, name: str, keep: object, service: object) -> None:
+    nursery.start_soon(keep, name, service, name=name)  # type: ignore[arg-type]
+
+
+async def _prove_alive(outbox: Outbox) -> None:
+    await outbox.read(lambda connection: connection.execute("SELECT 1").fetchone())
+
+
+async def _tree() -> object:
+    await trio.lowlevel.checkpoint()
+    return status.task_tree()
+
+
+async def _wake(outbox: Outbox) -> bool:
+    await trio.lowlevel.checkpoint()
+    outbox.wake()
+    return True

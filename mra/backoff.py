@@ -1,0 +1,27 @@
+"""Delays between attempts, as plain numbers.
+
+Full jitter (a uniform draw between zero and a doubling ceiling) spreads a herd of agents evenly over the ceiling:
+after a SaaS restart the peak connection rate stays close to the mean.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Uniform(Protocol):
+    """Where randomness comes from; `random.Random` is one."""
+
+    def uniform(self, a: float, b: float, /) -> float: ...
+
+
+def full_jitter(first: float, cap: float, source: Uniform = random) -> Iterator[float]:
+    """Yield delays in seconds for ever: each uniform in [0, ceiling), the ceiling doubling from `first` to `cap`."""
+    ceiling = first
+    while True:
+        yield source.uniform(0.0, ceiling)
+        ceiling = min(cap, ceiling * 2)

@@ -1,0 +1,77 @@
+"""`mra run`: the daemon."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from mra.cli.options import config_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import trio
+
+    from mra.settings import Settings
+
+
+@click.command()
+@config_option
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def run(config: Path, log_level: str) -> None:
+    """Run the agent until SIGTERM or SIGINT.
+
+    A first signal stops it in order, within ten seconds; a second one at once. Nothing accepted is lost either way.
+
+    \b
+    Example:
+      mra run --config /etc/mra/agent.toml
+    """
+    import trio
+
+    from mra import log
+    from mra.settings import read_settings
+
+    log.set_up(log_level)
+    settings = read_settings(config)
+    try:
+        trio.run(_main, settings)
+    except* KeyboardInterrupt:
+        raise click.Abort from None
+    except* Exception as group:
+        raise _only(group) from group
+
+
+async def _main(settings: Settings) -> None:
+    import trio
+
+    from mra.app import run_agent
+
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stop, nursery.cancel_scope)
+        await run_agent(settings, stop)
+        nursery.cancel_scope.cancel()
+
+
+async def _watch_signals(stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    import trio
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            if stop.is_set():
+                everything.cancel()
+            stop.set()
+
+
+def _only(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """The one error of a group, which is what the operator should read; a group of several stays one."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

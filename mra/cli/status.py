@@ -1,0 +1,105 @@
+"""`mra status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mra.cli import show
+from mra.cli.options import config_option, json_option
+from mra.units import show_duration, show_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--tree", is_flag=True, help="Show the live task tree of the daemon.")
+def status(config: Path, as_json: bool, tree: bool) -> None:
+    """Show the link, the lanes and the last errors; works with the daemon up or down.
+
+    \b
+    Examples:
+      mra status
+      mra status --json | jq .lanes.events.waiting
+      mra status --tree
+    """
+    from mra.control import ask_daemon
+    from mra.errors import Unavailable
+    from mra.settings import read_settings
+    from mra.status import from_file
+
+    settings = read_settings(config)
+    if tree:
+        document = ask_daemon(settings.socket, "tree")
+        show.print_json(document) if as_json else _print_tree(document)
+        return
+    try:
+        document = ask_daemon(settings.socket, "status")
+    except Unavailable:
+        document = from_file(settings)
+    show.print_json(document) if as_json else _print(document)
+
+
+def _print(document: dict[str, Any]) -> None:
+    link = document["link"]
+    running = (
+        f"running (process {document['pid']}, up {show_duration(document['uptime'])})"
+        if document["running"]
+        else "not running"
+    )
+    state = link["state"]
+    if "for" in link:
+        state += f" for {show_duration(link['for'])}"
+    outbox = document["outbox"]
+    show.pairs(
+        {
+            "Agent": f"{document['agent']}  {running}",
+            "Link": state + (f", {link['server']}" if link.get("server") and link["state"] == "connected" else ""),
+            "Last error": link.get("last_error"),
+            "SaaS storage": f"{document['durability']} (as declared)",
+            "Outbox": f"{outbox['path']}  {show_size(outbox['used_bytes'])} of {show_size(outbox['max_bytes'])},"
+            f" disk has {show_size(outbox['disk_free'])} free",
+            "SQLite": document["sqlite"],
+        }
+    )
+    click.echo()
+    show.table(
+        ("Lane", "State", "Waiting", "Bytes", "Oldest", "Rows/s", "Delivered", "Parked", "Shed", "Accepted"),
+        [
+            (
+                name,
+                ("held" if lane["held"] else lane.get("state", "-"))
+                + (" (single)" if lane.get("mode") == "single" else ""),
+                lane["waiting"],
+                show_size(lane["waiting_bytes"]),
+                None if lane["oldest_age"] is None else show_duration(lane["oldest_age"]),
+                lane.get("rate"),
+                lane["delivered"],
+                lane["parked"],
+                lane["shed"],
+                lane["accepted"],
+            )
+            for name, lane in document["lanes"].items()
+        ],
+        empty="No lanes.",
+    )
+    _print_problems(document)
+
+
+def _print_problems(document: dict[str, Any]) -> None:
+    for name, lane in document["lanes"].items():
+        if problem := lane["held"] or lane.get("last_error"):
+            click.echo(f"{name}: {problem}")
+    for name, service in document.get("services", {}).items():
+        if service["restarts"]:
+            click.echo(f"{name}: restarted {service['restarts']} times, last because {service['last_error']}")
+
+
+def _print_tree(node: dict[str, Any], depth: int = 0) -> None:
+    click.echo("  " * depth + node["name"])
+    for child in node["children"]:
+        _print_tree(child, depth + 1)

@@ -1,0 +1,119 @@
+"""The daemon's control socket: other commands of the same user ask it things.
+
+A connection carries one request and one answer, each one line of JSON: `{"ask": "status"}`, `{"ask": "tree"}`,
+`{"ask": "wake"}`. The socket is 0600 in a 0700 directory; nobody else can connect.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from mra.errors import Unavailable
+from mra.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+log = logger("control")
+_LONGEST = 64 * 1024
+_PATIENCE = 10.0
+
+
+async def run_control(
+    path: Path,
+    answers: Mapping[str, Callable[[], Awaitable[object]]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the socket at `path` until cancelled; one bad client cannot disturb another."""
+    listener = trio.socket.from_stdlib_socket(_listen(path))
+    try:
+
+        async def serve(stream: trio.SocketStream) -> None:
+            await _answer(stream, answers)
+
+        task_status.started()
+        await trio.serve_listeners(serve, [trio.SocketListener(listener)])
+    finally:
+        _remove(path)
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening socket that only its owner can connect to; the daemon lock says that no other daemon uses it."""
+    _remove(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(
+            f"Cannot listen at {path} ({error}): choose a state directory with a shorter path."
+        ) from error
+    finally:
+        os.umask(before)
+    listener.listen(16)
+    return listener
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _answer(stream: trio.SocketStream, answers: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
+    with trio.move_on_after(_PATIENCE):
+        try:
+            line = b""
+            while b"\n" not in line and len(line) < _LONGEST:
+                piece = await stream.receive_some(4096)
+                if not piece:
+                    return
+                line += piece
+            await stream.send_all(json.dumps(await _reply(line, answers)).encode() + b"\n")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("a client went away")
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+async def _reply(line: bytes, answers: Mapping[str, Callable[[], Awaitable[object]]]) -> object:
+    try:
+        ask = json.loads(line)["ask"]
+        answer = answers[ask]
+    except (ValueError, KeyError, TypeError):
+        return {"error": f"Unknown request: ask one of {', '.join(sorted(answers))}."}
+    try:
+        return {"answer": await answer()}
+    except Exception as error:
+        return {"error": str(error) or type(error).__name__}
+
+
+def ask_daemon(path: Path, what: str, *, patience: float = 5.0) -> Any:
+    """The daemon's answer. Raises Unavailable when no daemon answers. Blocking."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(patience)
+        try:
+            client.connect(str(path))
+            client.sendall(json.dumps({"ask": what}).encode() + b"\n")
+            with client.makefile("rb") as lines:
+                reply = json.loads(lines.readline())
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"No daemon answers at {path}: start it with `mra run`.") from error
+    if "error" in reply:
+        raise Unavailable(f"The daemon answered: {reply['error']}")
+    return reply["answer"]
+
+
+def poke_daemon(path: Path) -> bool:
+    """Tell a running daemon that there are new rows; return whether there is one. Never raises."""
+    try:
+        ask_daemon(path, "wake", patience=1.0)
+    except Unavailable:
+        return False
+    return True

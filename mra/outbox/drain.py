@@ -1,0 +1,214 @@
+"""What the uplink does to rows: read the next batch, claim it, settle it, park a row, go back.
+
+A *claim* says that rows up to a mark may be in flight: no policy sheds them until the uplink knows what became of
+them. A *settlement* says that the SaaS provably holds everything up to a checkpoint.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from mra.clock import Stamp, now
+from mra.outbox import lanes
+from mra.outbox.elapsed import boot_number
+from mra.outbox.ledger import record_audit, record_loss
+from mra.outbox.record import Lane, Row, is_intact
+from mra.outbox.transaction import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mra.outbox.lanes import LaneState
+    from mra.outbox.sqlite import Connection
+
+_ROWS = "SELECT seq, id, subject, headers, body, sum, wall FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
+
+
+class Rows(NamedTuple):
+    """The next rows of a lane, intact ones only, and the numbers of rows found damaged among them."""
+
+    rows: list[Row]
+    damaged: list[int]
+    more: bool = False  # rows were left behind these
+
+
+class Settlement(NamedTuple):
+    """What a checkpoint proves: the rows `first_seq..through_seq` of `epoch` are stored at `stream_seq`."""
+
+    epoch: str
+    through_seq: int
+    total: int  # rows of this epoch that the SaaS has taken, this batch included
+    stream_seq: int
+
+
+def read(connection: Connection, lane: Lane, after: int, *, max_rows: int, max_bytes: int) -> Rows:
+    """Rows behind `after`, at most `max_rows` and `max_bytes` of bodies, but at least one when there is one."""
+    rows: list[Row] = []
+    damaged: list[int] = []
+    size = 0
+    more = False
+    cursor = connection.execute(_ROWS.format(table=lanes.table_of(lane)), (after, max_rows + 1))
+    for found in cursor:
+        row = Row(*found)
+        if not is_intact(row):
+            damaged.append(row.seq)
+            continue
+        size += len(row.body) + len(row.subject)
+        if rows and (size > max_bytes or len(rows) == max_rows):
+            more = True
+            break
+        rows.append(row)
+    cursor.close()
+    return Rows(rows, damaged, more)
+
+
+def digest(rows: Iterable[Row]) -> str:
+    """SHA-256 over number, id and body of the rows: what a checkpoint says about its batch.
+
+    `mra saas verify` computes the same from the stored messages.
+    """
+    parts: list[bytes] = []
+    for row in rows:
+        parts.append(b"%d %s %d\n" % (row.seq, row.id.encode(), len(row.body)))
+        parts.append(row.body)
+    return sha256(b"".join(parts)).hexdigest()
+
+
+def digest_between(connection: Connection, lane: Lane, first_seq: int, through_seq: int) -> str:
+    """The digest of the stored rows `first_seq..through_seq`."""
+    cursor = connection.execute(
+        f"SELECT seq, id, subject, headers, body, sum, wall FROM {lanes.table_of(lane)}"
+        " WHERE seq BETWEEN ? AND ? ORDER BY seq",
+        (first_seq, through_seq),
+    )
+    return digest(Row(*found) for found in cursor)
+
+
+def state(connection: Connection, lane: Lane) -> LaneState:
+    """Where the lane stands."""
+    return lanes.load(connection, lane)
+
+
+def advance(connection: Connection, lane: Lane, *, settled: Settlement | None = None, claim: int | None = None) -> None:
+    """Settle a batch, claim another, or both, in one transaction."""
+    with transaction(connection):
+        here = lanes.load(connection, lane)
+        if settled:
+            _settle(connection, here, settled, now())
+        if claim is not None:
+            here.claimed_through = max(here.claimed_through, claim)
+        here.save(connection)
+
+
+def _settle(connection: Connection, here: LaneState, settled: Settlement, stamp: Stamp) -> None:
+    count, size, first = connection.execute(
+        f"SELECT count(*), coalesce(sum(size), 0), min(seq) FROM {here.table} WHERE seq > ? AND seq <= ?",
+        (here.settled_through, settled.through_seq),
+    ).fetchone()
+    if count:
+        connection.execute(
+            "INSERT OR REPLACE INTO checkpoint (lane, through_seq, epoch, first_seq, count, bytes, stream_seq, wall,"
+            " mono, boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                here.name.value, settled.through_seq, settled.epoch, first, count, size, settled.stream_seq,
+                stamp.wall, stamp.mono, boot_number(connection, stamp),
+            ),
+        )  # fmt: skip
+    here.waiting -= count
+    here.delivered += count
+    here.waiting_bytes -= size
+    here.settled_through = settled.through_seq
+    here.claimed_through = max(here.claimed_through, settled.through_seq)
+    here.checkpoint_seq = settled.stream_seq
+    here.epoch_total = settled.total
+
+
+def release_claims(connection: Connection, lane: Lane, *, expected: int) -> None:
+    """Nothing is in flight: the uplink has seen what the SaaS holds, and its newest checkpoint is at `expected`."""
+    with transaction(connection):
+        here = lanes.load(connection, lane)
+        here.claimed_through = here.settled_through
+        here.checkpoint_seq = expected
+        here.held = None
+        here.save(connection)
+
+
+def rewind(connection: Connection, lane: Lane, *, through_seq: int, total: int, stream_seq: int) -> tuple[int, int]:
+    """The SaaS lost its tail and now ends at `through_seq`: delivered rows behind it wait again.
+
+    Returns (rows that will be sent again, rows that are gone because the replay window had closed behind them).
+    """
+    with transaction(connection):
+        here = lanes.load(connection, lane)
+        count, size, first = connection.execute(
+            f"SELECT count(*), coalesce(sum(size), 0), min(seq) FROM {here.table} WHERE seq > ? AND seq <= ?",
+            (through_seq, here.settled_through),
+        ).fetchone()
+        gone = min(max(0, here.epoch_total - total - count), here.delivered - count)
+        record_loss(
+            connection, lane, "saas-lost-tail",
+            first_seq=through_seq + 1, last_seq=(first or here.settled_through + 1) - 1, count=gone, size=0,
+            wall=now().wall, detail="delivered and acknowledged, then lost by the SaaS after the replay window",
+        )  # fmt: skip
+        record_audit(
+            connection, wall=now().wall, actor="uplink", action="rewind", lane=lane, count=count,
+            detail=f"the SaaS went back to row {through_seq}; {gone} rows are no longer kept here",
+        )  # fmt: skip
+        connection.execute("DELETE FROM checkpoint WHERE lane = ? AND through_seq > ?", (lane.value, through_seq))
+        here.delivered -= count + gone
+        here.waiting += count
+        here.shed += gone
+        here.waiting_bytes += size
+        here.settled_through = here.claimed_through = through_seq
+        here.checkpoint_seq = stream_seq
+        here.epoch_total = total
+        here.save(connection)
+    return count, gone
+
+
+def adopt(connection: Connection, lane: Lane, *, epoch: str, stream_seq: int, actor: str, detail: str) -> None:
+    """Go on behind a checkpoint of another epoch, under a new one of our own; waiting rows keep waiting."""
+    with transaction(connection):
+        here = lanes.load(connection, lane)
+        here.epoch = epoch
+        here.epoch_total = 0
+        here.checkpoint_seq = stream_seq
+        here.claimed_through = here.settled_through
+        here.held = None
+        here.save(connection)
+        record_audit(
+            connection, wall=now().wall, actor=actor, action="adopt", lane=lane, count=here.waiting, detail=detail
+        )
+
+
+def hold(connection: Connection, lane: Lane, reason: str | None) -> None:
+    """Say why the lane stands still, or that it may run again."""
+    with transaction(connection):
+        here = lanes.load(connection, lane)
+        here.held = reason
+        here.save(connection)
+
+
+def park(connection: Connection, lane: Lane, seqs: Sequence[int], reason: str) -> int:
+    """Move rows to the dead letters with the reason; return how many moved."""
+    moved = 0
+    with transaction(connection):
+        here = lanes.load(connection, lane)
+        for seq in seqs:
+            size = connection.execute(f"SELECT size FROM {here.table} WHERE seq = ?", (seq,)).fetchone()
+            if size is None or seq <= here.settled_through:
+                continue
+            connection.execute(
+                "INSERT INTO parked (lane, seq, reason, parked_wall, size, sum, wall, mono, boot, ttl, id, subject,"
+                " key, headers, body) SELECT ?, seq, ?, ?, size, sum, wall, mono, boot, ttl, id, subject, key,"
+                f" headers, body FROM {here.table} WHERE seq = ?",
+                (lane.value, reason, now().wall, seq),
+            )
+            connection.execute(f"DELETE FROM {here.table} WHERE seq = ?", (seq,))
+            here.waiting -= 1
+            here.parked += 1
+            here.waiting_bytes -= size[0]
+            moved += 1
+        here.save(connection)
+    return moved

@@ -1,0 +1,132 @@
+"""Opening SQLite the one right way, and naming its errors.
+
+The library is pysqlite3's, not the interpreter's: SQLite before 3.51.3 (3.50.7, 3.44.6) can lose committed data when
+two connections write and checkpoint a WAL together (sqlite.org/wal.html#walresetbug), and several processes use this
+file. The version is checked here, once, for everyone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pysqlite3
+
+from mra.errors import BadInput, Busy, StoreBroken
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection as Connection
+else:
+    Connection = Any
+
+Error = pysqlite3.Error
+APPLICATION_ID = 0x6D726131  # "mra1"
+PAGE_SIZE = 4096
+WAL_LIMIT = 8 * 1024 * 1024  # bytes the log is cut back to; the ballast is chosen to cover twice this
+
+_FULL, _CORRUPT, _NOTADB, _IOERR, _BUSY, _LOCKED, _READONLY, _CANTOPEN, _PERM = 13, 11, 26, 10, 5, 6, 8, 14, 3
+
+
+class DiskFull(StoreBroken):
+    """No room for the write; it was rolled back."""
+
+
+class Damaged(StoreBroken):
+    """The file's pages contradict each other; `salvage` can rescue the rows."""
+
+
+def library_version() -> str:
+    """Version of the SQLite library in use."""
+    return str(pysqlite3.sqlite_version)
+
+
+def is_safe(version: str) -> bool:
+    """Whether this SQLite carries the fix for the WAL-reset bug."""
+    number = tuple(int(part) for part in version.split("."))
+    return number >= (3, 51, 3) or (3, 50, 7) <= number < (3, 51) or (3, 44, 6) <= number < (3, 45)
+
+
+def translate(error: Exception, path: Path | str) -> StoreBroken | Busy:
+    """The error as one of ours, telling what to do about it."""
+    code = getattr(error, "sqlite_errorcode", 1) & 0xFF
+    if code == _FULL or (code == _IOERR and _disk_is_full(path)):
+        return DiskFull(f"No room to write {path}: free disk space or raise outbox.max_bytes.")
+    if code in (_CORRUPT, _NOTADB):
+        return Damaged(f"{path} is damaged ({error}): it will be salvaged, and the damaged file kept beside it.")
+    if code in (_BUSY, _LOCKED):
+        return Busy(f"{path} is locked by another process: try again, or look for a program that keeps it open.")
+    if code in (_READONLY, _CANTOPEN, _PERM):
+        return StoreBroken(f"{path} cannot be written ({error}): check its owner, mode and file system.")
+    return StoreBroken(f"{path} failed ({error}).")
+
+
+def _disk_is_full(path: Path | str) -> bool:
+    try:
+        room = os.statvfs(Path(path).parent)
+    except OSError as error:
+        return error.errno == errno.ENOSPC
+    return room.f_bavail * room.f_frsize < 2 * PAGE_SIZE
+
+
+def connect(path: Path, *, max_bytes: int = 0, synchronous: str = "FULL") -> Connection:
+    """A read-write connection with every durability setting set and read back. The caller closes it."""
+    if not is_safe(library_version()):
+        raise StoreBroken(
+            f"SQLite {library_version()} can lose committed rows (WAL-reset bug): install pysqlite3 0.6.1 or newer."
+        )
+    try:
+        connection: Connection = pysqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+    except Error as error:
+        raise translate(error, path) from error
+    try:
+        _configure(connection, path, max_bytes, synchronous)
+    except Error as error:
+        connection.close()
+        raise translate(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _configure(connection: Connection, path: Path, max_bytes: int, synchronous: str) -> None:
+    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    if found not in (0, APPLICATION_ID) or (found == 0 and _has_tables(connection)):
+        raise BadInput(f"{path} is not an outbox of mra: choose another state directory or move the file away.")
+    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect while the file is new
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    connection.execute("PRAGMA wal_autocheckpoint = 1000")
+    connection.execute("PRAGMA cache_size = -8192")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if max_bytes:
+        connection.execute(f"PRAGMA max_page_count = {max(64, max_bytes // PAGE_SIZE)}")
+    wanted = {"FULL": 2, "NORMAL": 1}[synchronous]
+    if mode != "wal" or connection.execute("PRAGMA synchronous").fetchone()[0] != wanted:
+        raise StoreBroken(f"{path} cannot use WAL with synchronous={synchronous}: use a local file system.")
+
+
+def _has_tables(connection: Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+
+
+def connect_readonly(path: Path) -> Connection:
+    """A connection for looking only; works beside a running daemon. Raises BadInput when there is no database."""
+    if not path.exists():
+        raise BadInput(f"There is no outbox at {path}: check --config, or start the agent once.")
+    try:
+        connection: Connection = pysqlite3.connect(
+            f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False
+        )
+        connection.execute("PRAGMA query_only = ON")
+        found = connection.execute("PRAGMA application_id").fetchone()[0]
+    except Error as error:
+        raise translate(error, path) from error
+    if found != APPLICATION_ID:
+        connection.close()
+        raise BadInput(f"{path} is not an outbox of mra: check --config.")
+    return connection

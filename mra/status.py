@@ -1,0 +1,89 @@
+"""What `mra status` shows, as one document: built by the daemon from what it sees, or from the file alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from mra import __version__, clock
+from mra.outbox import inspection, sqlite
+
+if TYPE_CHECKING:
+    from mra.outbox.outbox import Outbox
+    from mra.settings import Settings
+    from mra.supervise import Supervisor
+    from mra.uplink.service import LinkStatus
+
+
+def from_file(settings: Settings) -> dict[str, Any]:
+    """The status of an agent whose daemon is down. Raises BadInput when there is no outbox yet."""
+    connection = sqlite.connect_readonly(settings.database)
+    try:
+        lanes = inspection.lane_reports(connection, clock.now())
+        outbox = inspection.file_report(connection, settings.database)
+    finally:
+        connection.close()
+    return {
+        "agent": settings.name,
+        "version": __version__,
+        "running": False,
+        "link": {"state": "down", "last_error": "the daemon is not running"},
+        "durability": settings.durability,
+        "sqlite": sqlite.library_version(),
+        "lanes": {report["lane"]: report for report in lanes},
+        "outbox": {**outbox, "max_bytes": settings.outbox.max_bytes},
+    }
+
+
+async def from_daemon(
+    settings: Settings, outbox: Outbox, link: LinkStatus, supervisor: Supervisor, started: float
+) -> dict[str, Any]:
+    """The status as the running daemon sees it."""
+    lanes = await outbox.read(inspection.lane_reports, clock.now())
+    document = {report["lane"]: report for report in lanes}
+    for lane, live in link.lanes.items():
+        document[lane.value].update(
+            state=live.state, mode=live.mode, rate=round(live.rate(), 1), last_error=live.last_error
+        )
+    return {
+        "agent": settings.name,
+        "version": __version__,
+        "running": True,
+        "pid": os.getpid(),
+        "uptime": round(trio.current_time() - started, 1),
+        "link": {
+            "state": link.state,
+            "server": link.server,
+            "for": round(trio.current_time() - link.since, 1),
+            "attempts": link.attempts,
+            "connections": link.connections,
+            "last_error": link.last_error,
+        },
+        "durability": settings.durability,
+        "sqlite": sqlite.library_version(),
+        "lanes": document,
+        "outbox": {
+            **await outbox.read(inspection.file_report, settings.database),
+            "max_bytes": settings.outbox.max_bytes,
+            "ballast": outbox.ballast.is_set,
+        },
+        "services": {name: asdict(status) for name, status in supervisor.services.items()},
+    }
+
+
+def task_tree(task: trio.lowlevel.Task | None = None) -> dict[str, Any]:
+    """The live tree of tasks and nurseries, from the root."""
+    task = task or trio.lowlevel.current_root_task()
+    if task is None:
+        return {"name": "none", "children": []}
+    return {
+        "name": task.name,
+        "children": [task_tree(child) for nursery in task.child_nurseries for child in _by_name(nursery)],
+    }
+
+
+def _by_name(nursery: trio.Nursery) -> list[trio.lowlevel.Task]:
+    return sorted(nursery.child_tasks, key=lambda task: task.name)

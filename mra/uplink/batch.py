@@ -1,0 +1,113 @@
+"""Rows of one lane as one atomic batch. Pure.
+
+Each row carries `Mra-Row: <agent>-<lane> <epoch> <seq> <previous>`: the chain of predecessors lets any reader of the
+stream prove that nothing is missing, although rows that were shed or parked leave holes in the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mra.outbox import drain
+from mra.outbox.record import Lane
+from mra.uplink.checkpoint import Checkpoint, checkpoint_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mra.outbox.record import Row
+
+_KINDS = {Lane.SUBMISSIONS: "submit", Lane.EVENTS: "events", Lane.NODES: "nodes", Lane.METRICS: "events"}
+HEADER_ALLOWANCE = 512  # bytes of our own headers on a row, at most
+
+
+def kind_of(lane: Lane) -> str:
+    """The word after `machine_room.` for subjects of the lane."""
+    return _KINDS[lane]
+
+
+def batch_id() -> str:
+    """96 random bits: batch ids are one name space per stream across all customers, so they must not be guessed."""
+    return os.urandom(12).hex()
+
+
+def weight(row: Row) -> int:
+    """Bytes of payload and headers that the row takes on the wire, not less than the truth."""
+    return len(row.body) + (len(row.headers) if row.headers else 0) + HEADER_ALLOWANCE
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive rows of one lane, on their way."""
+
+    lane: Lane
+    epoch: str
+    previous: int  # the row sent before the first of these, 0 when there is none
+    total_before: int  # rows of the epoch that were sent before these
+    rows: Sequence[Row]
+    may_continue: bool  # there are more rows behind these already
+    id: str = field(default_factory=batch_id)
+
+    @property
+    def through_seq(self) -> int:
+        """Number of the last row."""
+        return self.rows[-1].seq
+
+    @property
+    def size(self) -> int:
+        """Bytes of bodies."""
+        return sum(len(row.body) for row in self.rows)
+
+    def checkpoint(self) -> Checkpoint:
+        """What the SaaS will hold when it holds this batch."""
+        return Checkpoint(
+            epoch=self.epoch,
+            first_seq=self.rows[0].seq,
+            through_seq=self.through_seq,
+            count=len(self.rows),
+            total=self.total_before + len(self.rows),
+            created_through=self.rows[-1].wall,
+            digest=drain.digest(self.rows),
+        )
+
+    def frames(self, agent: str, reply: str) -> bytes:
+        """The rows as members of the atomic batch; the first asks for an answer, so that a refusal shows early."""
+        prefix = f"machine_room.{kind_of(self.lane)}."
+        origin = f"{checkpoint_name(agent, self.lane)} {self.epoch}"
+        lead = f"NATS/1.0\r\nNats-Batch-Id:{self.id}\r\nNats-Batch-Sequence:"
+        parts: list[bytes] = []
+        previous = self.previous
+        answer = f" {reply}"
+        for number, row in enumerate(self.rows, 1):
+            head = (
+                f"{lead}{number}\r\nMra-Row:{origin} {row.seq} {previous}\r\nMra-Id:{row.id}\r\n{row.headers or ''}\r\n"
+            ).encode()
+            parts.append(
+                f"HPUB {prefix}{row.subject}{answer} {len(head)} {len(head) + len(row.body)}\r\n".encode() + head
+            )
+            parts.append(row.body)
+            parts.append(b"\r\n")
+            previous = row.seq
+            answer = ""
+        return b"".join(parts)
+
+    def commit_headers(self, expected: int) -> bytes:
+        """Headers of the checkpoint that commits the batch."""
+        return (
+            f"Nats-Batch-Id:{self.id}\r\nNats-Batch-Sequence:{len(self.rows) + 1}\r\nNats-Batch-Commit:1\r\n".encode()
+            + checkpoint_headers(expected)
+        )
+
+    def single_headers(self, agent: str, index: int) -> bytes:
+        """Headers of row `index` for a stream without atomic batches; the id de-duplicates within its window."""
+        row = self.rows[index]
+        previous = self.rows[index - 1].seq if index else self.previous
+        origin = f"{checkpoint_name(agent, self.lane)} {self.epoch} {row.seq} {previous}"
+        return f"Nats-Msg-Id:{row.id}\r\nMra-Row:{origin}\r\nMra-Id:{row.id}\r\n{row.headers or ''}".encode()
+
+
+def checkpoint_headers(expected: int) -> bytes:
+    """Compare-and-swap on the checkpoint's own subject; one checkpoint is kept, and it outlives max_age."""
+    return f"Nats-Expected-Last-Subject-Sequence:{expected}\r\nNats-Rollup:sub\r\nNats-TTL:never\r\n".encode()

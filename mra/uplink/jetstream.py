@@ -1,0 +1,111 @@
+"""The link on a real NATS session, inside a customer account whose imports add the customer to each subject."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from mra.aio.session import frame
+from mra.errors import LinkLost, Misconfigured, Unavailable
+from mra.uplink import answers
+from mra.uplink.batch import checkpoint_headers, kind_of
+from mra.uplink.checkpoint import checkpoint_name, decode, encode
+
+if TYPE_CHECKING:
+    from mra.aio.session import Message, Reply, Session
+    from mra.outbox.record import Lane
+    from mra.uplink.batch import Batch
+    from mra.uplink.checkpoint import Checkpoint, Stored
+
+_WINDOW = 256  # messages on their way in the fallback
+
+
+class JetStreamLink:
+    """Implements `mra.uplink.link.Link`. A missing answer ends the session: only a new one can tell the truth."""
+
+    def __init__(self, session: Session, agent: str, *, patience: float = 10.0) -> None:
+        self._session = session
+        self._agent = agent
+        self._patience = patience
+        self._staged: dict[Lane, dict[str, Reply]] = {}
+
+    @property
+    def max_payload(self) -> int:
+        return self._session.max_payload
+
+    async def read_checkpoint(self, lane: Lane) -> Stored | None:
+        self._abandon_staged(lane)
+        subject = f"machine_room.checkpoint.{kind_of(lane)}.{checkpoint_name(self._agent, lane)}"
+        answer = await self._session.request(subject, patience=self._patience)
+        if answer.status == "404":
+            return None
+        if answer.status == "503":
+            raise Unavailable(f"The SaaS does not answer on {subject}: its stream or the account's import is missing.")
+        if answer.status:
+            raise Misconfigured(f"The SaaS answered {answer.status} on {subject}: check the stream's allow_direct.")
+        try:
+            sequence = int(answer.headers["Nats-Sequence"])
+        except (KeyError, ValueError) as error:
+            raise LinkLost(f"The answer on {subject} carries no stream sequence.") from error
+        return decode(answer.body, sequence)
+
+    async def stage(self, batch: Batch) -> None:
+        reply = self._session.open_reply()
+        self._staged.setdefault(batch.lane, {})[batch.id] = reply
+        await self._session.send(batch.frames(self._agent, reply.subject))
+
+    async def commit(self, batch: Batch, checkpoint: Checkpoint, expected: int) -> int:
+        reply = self._staged[batch.lane].pop(batch.id)
+        try:
+            headers = batch.commit_headers(expected)
+            wire = frame(self._checkpoint_subject(batch.lane), reply.subject, headers, encode(checkpoint))
+            await self._session.send(wire)
+            answer = await reply.receive(self._patience)
+            while _only_says_staged(answer):
+                answer = await reply.receive(self._patience)
+            return answers.stream_sequence(answer)
+        finally:
+            self._session.forget(reply)
+
+    async def put_checkpoint(self, lane: Lane, checkpoint: Checkpoint, expected: int) -> int:
+        answer = await self._session.request(
+            self._checkpoint_subject(lane),
+            encode(checkpoint),
+            patience=self._patience,
+            headers=checkpoint_headers(expected),
+        )
+        return answers.stream_sequence(answer)
+
+    async def publish_singly(self, batch: Batch) -> None:
+        for start in range(0, len(batch.rows), _WINDOW):
+            await self._publish_window(batch, range(start, min(start + _WINDOW, len(batch.rows))))
+
+    async def _publish_window(self, batch: Batch, indexes: range) -> None:
+        prefix = f"machine_room.{kind_of(batch.lane)}."
+        with ExitStack() as stack:
+            replies = [stack.enter_context(self._session.reply()) for _ in indexes]
+            frames = [
+                frame(
+                    prefix + batch.rows[index].subject,
+                    reply.subject,
+                    batch.single_headers(self._agent, index),
+                    batch.rows[index].body,
+                )
+                for index, reply in zip(indexes, replies, strict=True)
+            ]
+            await self._session.send(b"".join(frames))
+            for reply in replies:
+                answers.stream_sequence(await reply.receive(self._patience))
+
+    def _checkpoint_subject(self, lane: Lane) -> str:
+        return f"machine_room.{kind_of(lane)}.checkpoint.{checkpoint_name(self._agent, lane)}"
+
+    def _abandon_staged(self, lane: Lane) -> None:
+        """Whoever reads the checkpoint starts over: batches staged before will not be committed."""
+        for reply in self._staged.pop(lane, {}).values():
+            self._session.forget(reply)
+
+
+def _only_says_staged(answer: Message) -> bool:
+    """The answer to a batch's first message: empty when all is well, an error when the batch is refused early."""
+    return not answer.body and not answer.status

@@ -1,0 +1,129 @@
+"""The uplink's task: connect, drain every lane, lose the link, back off with full jitter, again, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+
+from mra.aio.session import Access, Session, open_session
+from mra.backoff import full_jitter
+from mra.errors import LinkLost, MraError
+from mra.log import logger
+from mra.outbox.record import Lane
+from mra.uplink.jetstream import JetStreamLink
+from mra.uplink.lane import LaneDrain, LaneStatus
+from mra.uplink.pace import Shares
+
+if TYPE_CHECKING:
+    from mra.outbox.outbox import Outbox
+    from mra.uplink.link import Link
+
+log = logger("uplink")
+
+
+@dataclass(frozen=True)
+class UplinkSettings:
+    """How the uplink behaves. `retry_cap` is the most that a returning SaaS waits for this agent, in seconds."""
+
+    retry_first: float = 0.5
+    retry_cap: float = 30.0
+    patience: float = 10.0
+
+
+@dataclass
+class LinkStatus:
+    """What `mra status` shows of the link."""
+
+    state: str = "connecting"  # connecting, connected, down
+    server: str | None = None
+    attempts: int = 0  # since the last connection
+    connections: int = 0
+    since: float = 0.0  # Trio time of the last change of state
+    last_error: str | None = None
+    lanes: dict[Lane, LaneStatus] = field(default_factory=lambda: {lane: LaneStatus() for lane in Lane})
+
+    def become(self, state: str) -> None:
+        """Change state, and remember when."""
+        if state != self.state:
+            self.state, self.since = state, trio.current_time()
+
+
+Connect = Callable[[Access], AbstractAsyncContextManager[Session]]
+
+
+async def run_uplink(
+    outbox: Outbox, access: Access, settings: UplinkSettings, status: LinkStatus, *, connect: Connect = open_session
+) -> None:
+    """Drain `outbox` into the SaaS until cancelled. Never raises for anything that the SaaS or the network does."""
+    delays = full_jitter(settings.retry_first, settings.retry_cap)
+    while True:
+        connected_at = trio.current_time()
+        try:
+            async with connect(access) as session:
+                _note_connected(status, session)
+                connected_at = trio.current_time()
+                await _run_session(session, outbox, access, settings, status)
+        except* LinkLost as group:
+            _note_lost(status, _first(group))
+        except* MraError as group:
+            _note_lost(status, _first(group))
+        except* Exception as group:
+            # A bug in a client library must not end the draining for good; the next session starts afresh.
+            log.failure("the session failed in an unexpected way", group)
+            _note_lost(status, _first(group))
+        if trio.current_time() - connected_at > settings.retry_cap:
+            delays = full_jitter(settings.retry_first, settings.retry_cap)
+        await trio.sleep(next(delays))
+
+
+async def _run_session(
+    session: Session, outbox: Outbox, access: Access, settings: UplinkSettings, status: LinkStatus
+) -> None:
+    link = JetStreamLink(session, access.name, patience=settings.patience)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain_lanes, outbox, link, status)
+        await session.keep_alive(access.ping_seconds)
+        nursery.cancel_scope.cancel()
+    raise LinkLost("The connection to the SaaS is lost.")
+
+
+async def drain_lanes(outbox: Outbox, link: Link, status: LinkStatus) -> None:
+    """Drain every lane over `link` until it is lost; raises LinkLost (in a group)."""
+    shares = Shares({lane: outbox.settings.lanes[lane].weight for lane in Lane})
+    async with trio.open_nursery() as nursery:
+        for lane in Lane:
+            drain = LaneDrain(lane, outbox, link, shares, status.lanes[lane])
+            nursery.start_soon(drain.run, name=f"lane {lane}")
+
+
+def _note_connected(status: LinkStatus, session: Session) -> None:
+    status.become("connected")
+    status.server = session.server
+    status.attempts = 0
+    status.connections += 1
+    status.last_error = None
+    log.info("connected", server=session.server)
+
+
+def _note_lost(status: LinkStatus, error: BaseException) -> None:
+    if status.state == "connected":
+        log.warning("link lost", reason=str(error))
+    elif status.attempts == 0:
+        log.warning("the SaaS is not reachable; it is tried again", reason=str(error))
+    status.become("down")
+    status.attempts += 1
+    status.last_error = str(error)
+    for lane in status.lanes.values():
+        lane.state = "offline"
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
