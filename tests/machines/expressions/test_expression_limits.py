@@ -111,8 +111,8 @@ def _words(text: str) -> list[str]:
 
 CALLS = _words(
     "all any filter map reduce sum count find len upper split join replace repeat int float string type toJSON "
-    "fromJSON toBase64 fromBase64 keys values get take flatten sort uniq max mean median round trim indexOf concat fromPairs "
-    "toPairs f now"
+    "fromJSON toBase64 fromBase64 keys values get take flatten sort uniq max mean median round trim indexOf concat "
+    "fromPairs toPairs f now"
 )
 OPERATORS = _words("+ - * / % ** .. == != < > and or in matches contains startsWith endsWith")
 WORDS = (
