@@ -43,7 +43,7 @@ def run(config: Path, log_level: str) -> None:
     except* KeyboardInterrupt:
         raise click.Abort from None
     except* Exception as group:
-        raise _only(group) from group
+        raise only(group) from group
 
 
 async def _main(settings: Settings) -> None:
@@ -69,7 +69,7 @@ async def _watch_signals(stop: trio.Event, everything: trio.CancelScope, *, task
             stop.set()
 
 
-def _only(group: BaseExceptionGroup[Exception]) -> BaseException:
+def only(group: BaseExceptionGroup[Exception]) -> BaseException:
     """The one error of a group, which is what the operator should read; a group of several stays one."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:

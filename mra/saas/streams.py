@@ -1,0 +1,111 @@
+"""The SaaS's streams: what they must be like, creating them, and saying where they are not."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mra.errors import BadInput, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from mra.aio.session import Session
+
+LANE_STREAMS = ("MACHINE_ROOM_EVENTS", "MACHINE_ROOM_NODES", "MACHINE_ROOM_SUBMISSION")
+_PATIENCE = 10.0
+
+# What exactly-once delivery rests on, and what happens where it is otherwise.
+_REQUIRED: tuple[tuple[str, Any, str], ...] = (
+    ("retention", "limits", "another retention removes rows that consumers have seen, and checkpoints with them"),
+    ("discard", "new", "`old` removes stored rows silently when the stream is full, instead of letting sites wait"),
+    ("storage", "file", "memory storage forgets everything at a restart"),
+    ("allow_atomic", True, "without atomic batches delivery is exactly once only within the duplicate window"),
+    ("allow_direct", True, "agents read their checkpoint by direct get"),
+    ("allow_rollup_hdrs", True, "checkpoints would pile up, and batches that roll them up are refused"),
+    ("allow_msg_ttl", True, "checkpoints would age out, and batches that keep them are refused"),
+    ("sealed", False, "a sealed stream takes nothing"),
+    ("no_ack", False, "without acknowledgements nothing can ever be settled"),
+)
+
+
+def shipped_files() -> Traversable:
+    """The folder of stream definitions: in an installed wheel, or the checkout's `lab/streams`."""
+    installed = resources.files("mra") / "streams"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "lab" / "streams"
+
+
+def definitions(folder: Path | None = None) -> list[dict[str, Any]]:
+    """Stream definitions as `$JS.API.STREAM.CREATE` takes them. Raises BadInput for a folder without any."""
+    source = folder or shipped_files()
+    found = []
+    for file in sorted(source.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".json"):
+            try:
+                definition = json.loads(file.read_text(encoding="utf-8"))
+                definition["name"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadInput(f"{file} is not a stream definition ({error}): correct it.") from error
+            found.append(definition)
+    if not found:
+        raise BadInput(f"{source} holds no stream definitions: name a folder of JSON files.")
+    return found
+
+
+def deviations(config: dict[str, Any]) -> list[str]:
+    """What about a stream's configuration breaks a promise, one sentence each. Pure."""
+    problems = [
+        f"{config['name']}: {key} is {json.dumps(config.get(key))}, not {json.dumps(wanted)}: {reason}"
+        for key, wanted, reason in _REQUIRED
+        if config.get(key, False) != wanted
+    ]
+    if config.get("max_msgs_per_subject", -1) > 0:
+        problems.append(f"{config['name']}: max_msgs_per_subject removes stored rows of busy subjects silently")
+    return problems
+
+
+async def call_api(session: Session, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One JetStream API request. Raises Unavailable without JetStream, Refused for an error answer."""
+    answer = await session.request(
+        f"$JS.API.{verb}", b"" if body is None else json.dumps(body).encode(), patience=_PATIENCE
+    )
+    if answer.status == "503":
+        raise Unavailable("JetStream does not answer: use the credentials of the account that owns the streams.")
+    document: dict[str, Any] = json.loads(answer.body)
+    if error := document.get("error"):
+        raise Refused(f"JetStream refuses {verb}: {error.get('description')} ({error.get('err_code')}).")
+    return document
+
+
+async def apply(session: Session, wanted: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Create the streams, or bring existing ones to their definition; returns (name, created|updated|unchanged)."""
+    names = (await call_api(session, "STREAM.NAMES")).get("streams") or []
+    done = []
+    for definition in wanted:
+        name = definition["name"]
+        if name not in names:
+            await call_api(session, f"STREAM.CREATE.{name}", definition)
+            done.append((name, "created"))
+            continue
+        current = (await call_api(session, f"STREAM.INFO.{name}"))["config"]
+        if all(current.get(key, False) == value for key, value in definition.items()):
+            done.append((name, "unchanged"))
+            continue
+        await call_api(session, f"STREAM.UPDATE.{name}", {**current, **definition})
+        done.append((name, "updated"))
+    return done
+
+
+async def check(session: Session, names: tuple[str, ...] = LANE_STREAMS) -> list[str]:
+    """Every deviation of the running streams; a missing stream is one."""
+    problems = []
+    for name in names:
+        try:
+            info = await call_api(session, f"STREAM.INFO.{name}")
+        except Refused as error:
+            problems.append(f"{name}: {error}")
+            continue
+        problems += deviations(info["config"])
+    return problems
