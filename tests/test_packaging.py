@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def pins(lock: str) -> dict[str, tuple[Requirement, int]]:
             requirement = Requirement(text)
             found[canonicalize_name(requirement.name)] = requirement, len(hashes)
     return found
+
+
+def foreign_modules(file: Path) -> set[str]:
+    """The top-level modules that a file imports from neither Python nor this checkout."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - {"mra", "tests", "lab"}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +99,24 @@ def test_the_lock_pins_what_the_project_asks_for(lock: str) -> None:
         pin, _ = pinned[canonicalize_name(wanted.name)]
         (version,) = (specifier.version for specifier in pin.specifier if specifier.operator == "==")
         assert wanted.specifier.contains(version), f"{lock} pins {pin}, pyproject.toml asks for {wanted}: run lab/lock"
+
+
+@pytest.mark.parametrize(("folder", "extras"), [("mra", ()), ("lab", ("lab", "dev")), ("tests", ("lab", "dev"))])
+def test_every_import_is_a_declared_dependency(folder: str, extras: tuple[str, ...]) -> None:
+    project = PROJECT["project"]
+    declared = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
+    names = {canonicalize_name(Requirement(line).name) for line in declared}
+    providers = packages_distributions()
+    undeclared = [
+        f"{file.relative_to(ROOT)} imports {module}"
+        for file in (ROOT / folder).rglob("*.py")
+        for module in foreign_modules(file)
+        if names.isdisjoint(map(canonicalize_name, providers.get(module, [])))
+    ]
+    assert not undeclared
 
 
 @pytest.mark.parametrize("lock", LOCKS)
