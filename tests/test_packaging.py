@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,8 @@ LOCKS = {"lab/requirements.txt": ("lab",), "lab/requirements-dev.txt": ("lab", "
 
 def tracked() -> list[Path]:
     """Every file of the checkout under version control."""
+    if not shutil.which("git"):
+        pytest.skip("git is not installed, so nothing tells which files belong to the checkout")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout, so nothing tells which files belong to it")
