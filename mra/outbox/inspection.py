@@ -157,8 +157,10 @@ def newest(connection: Connection, lane: Lane, *, after: int, limit: int) -> lis
         )
     else:
         sql, values = (
-            "SELECT * FROM (SELECT seq, id, subject, size, wall"
-            f" FROM {table} WHERE seq > ? ORDER BY seq DESC LIMIT ?) ORDER BY seq",
+            (
+                "SELECT * FROM (SELECT seq, id, subject, size, wall"
+                f" FROM {table} WHERE seq > ? ORDER BY seq DESC LIMIT ?) ORDER BY seq"
+            ),
             (0, limit),
         )
     return [

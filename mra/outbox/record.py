@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,6 +96,7 @@ def wire_headers(headers: Mapping[str, str]) -> str | None:
 _FORBIDDEN = frozenset(" \t\r\n\x00*>")
 
 
+@lru_cache(maxsize=4096)
 def check_subject(subject: str) -> None:
     """Raise BadInput unless `subject` is one that NATS can publish to below a prefix."""
     if not subject or len(subject) > 1024:

@@ -15,7 +15,7 @@ from mra.errors import MraError, OutboxFull
 from mra.outbox import lanes, shedding
 from mra.outbox.elapsed import boot_number
 from mra.outbox.policy import Overflow
-from mra.outbox.record import ROW_OVERHEAD, Draft, Lane, Receipt, checksum, new_id, wire_headers
+from mra.outbox.record import ROW_OVERHEAD, Draft, Lane, Receipt, checksum, wire_headers
 from mra.outbox.sqlite import PAGE_SIZE
 from mra.outbox.transaction import savepoint, transaction
 from mra.outbox.upkeep import prune_replay
@@ -45,6 +45,7 @@ class Request(NamedTuple):
 
 
 Outcome = list[Receipt] | MraError
+_Sized = tuple[Draft, str | None, int]  # a draft, its headers for the wire, the bytes it will count
 
 
 def accept(
@@ -124,13 +125,18 @@ class _Group:
         return receipts
 
     def _place(self, drafts: Sequence[Draft]) -> list[Receipt]:
-        sized = [(draft, wire_headers(draft.headers)) for draft in drafts]
+        sized: list[_Sized] = []
         total: dict[Lane, int] = {}
-        for draft, headers in sized:
-            total[draft.lane] = total.get(draft.lane, 0) + _size(draft, headers)
+        for draft in drafts:
+            headers = wire_headers(draft.headers) if draft.headers else None
+            size = len(draft.body) + len(draft.subject) + (len(headers) if headers else 0) + ROW_OVERHEAD
+            sized.append((draft, headers, size))
+            total[draft.lane] = total.get(draft.lane, 0) + size
         for lane, size in total.items():
             self._make_room(self._pending(lane), size)
-        return [self._add(self._pending(draft.lane), draft, headers) for draft, headers in sized]
+        # One draw from the kernel for the whole request; each row takes its 128 bits.
+        ids = os.urandom(16 * len(sized)).hex()
+        return [self._add(one, ids[32 * index : 32 * index + 32]) for index, one in enumerate(sized)]
 
     def _pending(self, lane: Lane) -> _Pending:
         pending = self._lanes.get(lane)
@@ -139,25 +145,24 @@ class _Group:
             pending = self._lanes[lane] = _Pending(state, self._settings.lanes[lane], [], {})
         return pending
 
-    def _add(self, pending: _Pending, draft: Draft, headers: str | None) -> Receipt:
-        state = pending.state
+    def _add(self, sized: _Sized, fresh_id: str) -> Receipt:
+        draft, headers, size = sized
         lane, subject, body, _, key, id_, ttl = draft
+        pending = self._pending(lane)
+        state = pending.state
         if id_ is None:
-            id_ = new_id()
+            id_ = fresh_id
         elif lane is Lane.SUBMISSIONS and (earlier := self._earlier(pending, id_)):
             return Receipt(lane, earlier, id_, repeated=True)
         seq = state.next_seq
         state.next_seq = seq + 1
-        size = _size(draft, headers)
         stamp = self._stamp
         lifetime = None if ttl is None else int(ttl * NANOSECONDS)
         sum_ = checksum(seq, id_, subject, headers, body)
         pending.rows.append(
             (seq, size, sum_, stamp.wall, stamp.mono, self._boot, lifetime, id_, subject, key, headers, body)
         )
-        state.accepted += 1
         state.accepted_bytes += size
-        state.waiting += 1
         state.waiting_bytes += size
         self._room -= size
         if key is not None:
@@ -215,13 +220,11 @@ class _Group:
             return
         state = pending.state
         self._connection.executemany(_INSERT.format(table=state.table), pending.rows)
+        state.accepted += len(pending.rows)
+        state.waiting += len(pending.rows)
         pending.rows = []
         if pending.newest:
             if pending.policy.overflow is Overflow.NEWEST_PER_KEY:
                 shedding.supersede(self._connection, state, pending.newest, self._stamp.wall)
             pending.newest = {}
         state.save(self._connection)
-
-
-def _size(draft: Draft, headers: str | None) -> int:
-    return len(draft.body) + len(draft.subject) + (len(headers) if headers else 0) + ROW_OVERHEAD
