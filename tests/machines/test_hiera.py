@@ -196,9 +196,10 @@ def test_placeholders_do_not_overlap_and_lie_within_the_text(text: str) -> None:
         end = placeholder.stop
 
 
-texts = st.text("{}$'\"`\\ 1+a", max_size=12) | st.sampled_from(
-    ["{{ 1 }}", "${ lookup('facts.role') }", "{{ nil }}", "data"]
-)
+whole = st.sampled_from(["{{ 1 }}", "${ lookup('facts.role') }", "{{ nil }}", "data"])
+texts = st.text("{}$'\"`\\ 1+a", max_size=12) | whole
+orders = st.lists(texts, max_size=3) | json_values
+merges = st.sampled_from(["deep", "first", "x", 1])
 documents = st.fixed_dictionaries(
     {},
     optional={
