@@ -58,12 +58,13 @@ class Saas:
     `directory` holds its store and its log. What changes the store on disk needs the server stopped or killed.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, configuration: Path = LAB / "nats" / "saas.conf") -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.store = directory / "store"
         self.log = directory / "nats-server.log"
+        self._configuration = configuration
         self.backend = Login("backend", "backend-of-a-test")
         self.customer = "acme"
         self.site = Login(self.customer, "acme-of-a-test")
@@ -92,7 +93,7 @@ class Saas:
     async def start(self) -> None:
         """Start on the same port and store; returns when JetStream answers. Raises `NotReady` with the log's end."""
         assert self._child is None, "the server runs already"
-        command = [nats_server(), "--config", str(LAB / "nats" / "saas.conf")]
+        command = [nats_server(), "--config", str(self._configuration)]
         self._child = Child(command, self.log, self._environment)
         try:
             with trio.fail_after(READY_SECONDS):
@@ -201,9 +202,11 @@ class Saas:
 
 
 @asynccontextmanager
-async def open_saas(directory: Path, *, streams: bool = True) -> AsyncIterator[Saas]:
+async def open_saas(
+    directory: Path, *, streams: bool = True, configuration: Path = LAB / "nats" / "saas.conf"
+) -> AsyncIterator[Saas]:
     """A started server for the length of the block, with the lab's streams unless told otherwise."""
-    saas = Saas(directory)
+    saas = Saas(directory, configuration)
     try:
         await saas.start()
         if streams:
