@@ -277,6 +277,12 @@ def test_containers_reach_the_server_where_the_agent_file_says() -> None:
     assert {ENVIRONMENT["MRA_NATS_PORT"], ENVIRONMENT["MRA_NATS_HTTP_PORT"]} == {"4222", "8222"}
 
 
+def test_the_image_is_built_from_all_that_the_wheel_takes_in() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = re.findall(r"^COPY (\S+) \1$", (LAB / "Dockerfile").read_text(), re.MULTILINE)
+    assert {*wheel["packages"], *wheel["force-include"]} <= set(copied)
+
+
 def test_the_build_context_holds_what_the_image_copies() -> None:
     kept = [line[1:] for line in (LAB / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")]
     for line in (LAB / "Dockerfile").read_text().splitlines():
