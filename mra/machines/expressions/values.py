@@ -165,7 +165,7 @@ def fetch(target: object, key: object) -> object:
             octets = as_bytes(target)
             return octets[_position(key, len(octets))]
         case _:
-            raise Fault(f"cannot read {key if isinstance(key, str) else 'a member'!r} of {kind(target)}")
+            raise Fault(f"cannot read {repr(key) if isinstance(key, str) else 'a member'} of {kind(target)}")
 
 
 def _position(key: object, length: int) -> int:

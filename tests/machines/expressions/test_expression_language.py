@@ -232,8 +232,9 @@ VALUES = [
     ("float('1.5') + float(1)", 2.5),
     ("string(1.0) + string(1500000.0) + string(nil) + string([1, 'a'])", "11.5e+06<nil>[1 a]"),
     ("map([nil, true, 1, 1.5, 'a', [], {}], type(#))", ["nil", "bool", "int", "float", "string", "array", "map"]),
-    ("toJSON({a: [1, nil]})", '{\n  "a": [\n    1,\n    null\n  ]\n}'),
-    ("fromJSON('{\"a\": 1}').a", 1),
+    ("toJSON({b: '<&>', a: [1.0, nil]})", '{\n  "a": [\n    1,\n    null\n  ],\n  "b": "\\u003c\\u0026\\u003e"\n}'),
+    ("type(fromJSON('1'))", "float"),
+    ("fromJSON('{\"a\": 1}').a", 1.0),
     ("toBase64('hi') + fromBase64('aGk=')", "aGk=hi"),
 ]
 
@@ -286,6 +287,7 @@ REFUSED = [
     ("b'bytes'", 1, "bytes"),
     ("$env['level']", 1, "$env"),
     ("name.upper()", 6, "methods"),
+    ("name?.upper()", 7, "methods"),
     ("now()", 1, "'now' is not supported"),
     ("level > 1 and date('2026-01-01')", 15, "'date' is not supported"),
     ("bitand(1, 2)", 1, "'bitand' is not supported"),
@@ -387,6 +389,9 @@ FAULTS = [
     ("float(none)", 1, "nil cannot become"),
     ("max('a')", 1, "a number is needed"),
     ("fromJSON('{')", 1, "not JSON"),
+    ("fromJSON('[NaN]')", 1, "not JSON"),
+    ("fromJSON('1e999')", 1, "not JSON"),
+    ("get(1, 2)", 1, "cannot read a member of int"),
     ("fromBase64('*')", 1, "not base64"),
     ("toJSON(1 / 0)", 1, "cannot be written"),
 ]
