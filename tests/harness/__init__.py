@@ -8,6 +8,8 @@ at what the SaaS holds.
         |                \\                                open, lose an answer), disks (full, read-only, snapshots),
       site ---proxy--- saas --wire--> reconcile            clock (steps of the wall clock)
 
+    site        an agent as a real process, and its producers (offers, producer, loaded_agent)
+    counting    the streams against the ledger
     processes   children that never outlive the tests, whatever kills those
     saas        a real nats-server with the streams and accounts of the lab
     wire        the reader: an own small NATS client
