@@ -17,7 +17,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mra.errors import BadInput, OutboxFull, Refused
+from mra.errors import BadInput, MraError, OutboxFull, Refused
 from mra.facts import FactsSettings, Newest, run_facts, take_snapshot
 from mra.facts.settings import GROUPS, NodeSettings
 from mra.outbox.outbox import open_outbox
@@ -362,17 +362,21 @@ async def test_during_an_outage_only_the_newest_report_and_heartbeat_wait(config
     async with open_outbox(tmp_path / "outbox.db", OutboxSettings(min_free=0, ballast=0)) as outbox:
 
         async def append(draft: Draft) -> None:
-            await outbox.append(draft)
+            try:
+                await outbox.append(draft)
+            except MraError as error:
+                send.send_nowait(error.sentence)
+                raise
             send.send_nowait(str(draft.key))
 
         async with trio.open_nursery() as nursery:
             often = replace(configured, refresh_every=0.1)
             await nursery.start(partial(run_facts, often, append, gather=host.gather))
-            for model in ("old", "new"):
-                host.facts["cpu"] = {"info": [model]}
-                while await accepted.receive() != IDENTITY:
-                    pass
-                assert await accepted.receive() == f"{IDENTITY}.heartbeat"
+            assert [await accepted.receive() for _ in "12"] == [IDENTITY, f"{IDENTITY}.heartbeat"]
+            host.facts["cpu"] = {"info": ["new"]}
+            while (key := await accepted.receive()) != IDENTITY:
+                assert key == f"{IDENTITY}.heartbeat", "before the change is seen, heartbeats go on"
+            assert await accepted.receive() == f"{IDENTITY}.heartbeat"
             nursery.cancel_scope.cancel()
         waiting = await outbox.read(
             lambda connection: connection.execute("SELECT key FROM row_nodes ORDER BY key").fetchall()
