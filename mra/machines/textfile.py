@@ -1,0 +1,91 @@
+"""One file in the node exporter's text file directory, kept up to date for all watchers of a kind."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from mra.log import logger
+from mra.machines.prometheus import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+    from pathlib import Path
+
+    from mra.machines.prometheus import Family
+
+log = logger("machines")
+
+_PAUSE: Final = 1.0  # between two writes: a thousand watchers cost what one costs
+
+
+def write_textfile(path: Path, text: str) -> None:
+    """Make `path` hold `text`, mode 0644, all of it or none. Raises OSError and leaves nothing behind. Blocking.
+
+    Not synced to the disk: after a power loss the agent writes it anew. The temporary file does not end in `.prom`, so
+    the exporter never reads it.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        with open(handle, "wb") as stream:
+            os.fchmod(handle, 0o644)  # whatever the umask: the exporter runs as another user
+            stream.write(text.encode())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class Textfile:
+    """What watchers measured, by owner, until it is replaced, dropped or stale.
+
+    Without a path everything is accepted and nothing written, so that watchers need not know.
+    """
+
+    def __init__(self, path: Path | None, preamble: Callable[[], Iterable[Family]] = tuple) -> None:
+        self._path = path
+        self._preamble = preamble
+        self._owned: dict[Hashable, tuple[tuple[Family, ...], float]] = {}
+        self._changed = trio.Event()
+
+    def put(self, owner: Hashable, families: Iterable[Family], *, lifetime: float = math.inf) -> None:
+        """Replace what `owner` said; it is left out again after `lifetime` seconds without a replacement."""
+        if self._path is not None:
+            self._owned[owner] = (tuple(families), trio.current_time() + lifetime)
+            self._changed.set()
+
+    def drop(self, owner: Hashable) -> None:
+        """Forget what `owner` said, if anything."""
+        if self._owned.pop(owner, None):
+            self._changed.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the file up to date until cancelled: at most one write a second, none while nothing changes.
+
+        A file that cannot be written is logged once an hour and tried again at the next change.
+        """
+        task_status.started()
+        while True:
+            with trio.move_on_at(min((expiry for _, expiry in self._owned.values()), default=math.inf)):
+                await self._changed.wait()
+            self._changed = trio.Event()
+            await self.write()
+            await trio.sleep(_PAUSE)
+
+    async def write(self) -> None:
+        """Write what is known and not stale. Cancelling waits until the file is whole."""
+        now = trio.current_time()
+        self._owned = {owner: known for owner, known in self._owned.items() if known[1] > now}
+        if self._path is None:
+            await trio.lowlevel.checkpoint()
+            return
+        families = [*self._preamble(), *(family for owned, _ in self._owned.values() for family in owned)]
+        try:
+            await trio.to_thread.run_sync(write_textfile, self._path, render(families))
+        except OSError as error:
+            log.once_per(3600, "the metrics file cannot be written", path=str(self._path), reason=error.strerror)
