@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from mra.machines.prometheus import Family, Sample, folded, label_name, metric_name, render
 from mra.machines.textfile import Textfile, write_textfile
 
-
 if TYPE_CHECKING:
     from pathlib import Path
 
