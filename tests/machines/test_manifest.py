@@ -156,7 +156,7 @@ def test_empty_lists_of_transitions_and_watchers_are_errors():
         (edited("state: filled", "state: filled\n        event: x"), 25, "watchers[0].foreign_state_required[0].event"),
         (edited("success_transition", "succes_transition"), 25, "watchers[0].succes_transition"),
         (edited("command: ./level.sh", "command: ./level.sh\n      tiemout: 5s"), 29, "watchers[0].properties.tiemout"),
-        (edited("- machine_name: tank\n        event", "  machine_name: tank\n        event"), 10, "transitions[0].subscribe"),
+        (edited("- machine_name: tank\n        e", "  machine_name: tank\n        e"), 10, "transitions[0].subscribe"),
         (edited("type: probe", "type: clockless"), 19, "watchers[0].interval"),
     ],
 )  # fmt: skip
