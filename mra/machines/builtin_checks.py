@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from mra.machines.checks import Result, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SUMMED_UP: Final = "summary-line"
 _FAR: Final = 2**63 - 1  # seconds until something expires that does not expire
@@ -25,9 +29,11 @@ class _Stats(msgspec.Struct):
 
 
 class _AgentStatus(msgspec.Struct):
-    uptime: int = 0
+    """The keys of Choria's status file that count here."""
+
+    uptime: float = 0
     connected_server: str = ""
-    last_message: int = 0
+    last_message: float = 0
     stats: _Stats = msgspec.field(default_factory=_Stats)
     certificate_expires: datetime | None = None
     token_expires: datetime | None = None
@@ -35,9 +41,8 @@ class _AgentStatus(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class StatusLimits:
-    """Seconds: the oldest file and last message, and the shortest rest of validity (0 for no matter)."""
+    """Seconds: the oldest last message, and the shortest rest of validity (0 for no matter)."""
 
-    file_age: float
     last_message: float
     certificate: float = 0.0
     token: float = 0.0
@@ -48,30 +53,44 @@ def heartbeat(now: float) -> Result:
     return Result(Status.OK, str(int(now)))
 
 
-def agent_status(document: bytes, age: float, limits: StatusLimits, now: float) -> Result:
-    """Whether the agent does its work, by the status file that it keeps (builtin `choria_status`).
+def agent_status(document: Mapping[str, Any], limits: StatusLimits, now: float) -> Result:
+    """Whether the agent does its work (builtin `choria_status`).
 
     Args:
-        document: the file's content.
-        age: seconds since it was written.
+        document: the agent's status: keys as in Choria's status file, or `uptime` and `link` as in `mra status`.
         limits: what is still good.
         now: Unix time.
     """
+    if not document:
+        return Result(Status.UNKNOWN, "Status file not configured")
     try:
-        status = msgspec.json.decode(document, type=_AgentStatus)
-    except (msgspec.DecodeError, RecursionError) as error:
+        status = msgspec.convert(_with_link(document, now), _AgentStatus, strict=False)
+    except msgspec.ValidationError as error:
         return Result(Status.CRITICAL, f"Status file error: {error}")
-    fault = _fault(status, age, limits, now)
+    fault = _fault(status, limits, now)
     numbers = _perfdata(status, now)
     if fault:
         return Result(Status.CRITICAL, f"CRITICAL: {fault}|{numbers}")
     return Result(Status.OK, f"OK: connected to {status.connected_server.replace('|', ' ')}|{numbers}")
 
 
-def _fault(status: _AgentStatus, age: float, limits: StatusLimits, now: float) -> str:
+def _with_link(document: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """The status with what the state of the link says: a link that stands is heard every few seconds."""
+    link = document.get("link")
+    if not isinstance(link, dict):
+        return dict(document)
+    connected = link.get("state") == "connected"
+    silent = link.get("for")
+    heard = now if connected else now - silent if isinstance(silent, int | float) else 0
+    return {
+        "connected_server": (link.get("server") or "the SaaS") if connected else "",
+        "last_message": heard,
+        **document,
+    }
+
+
+def _fault(status: _AgentStatus, limits: StatusLimits, now: float) -> str:
     """The first thing that is wrong, in Choria's order; empty when all is well."""
-    if age > limits.file_age:
-        return f"the status file was written {age:.0f} s ago"
     for what, expires, rest in (
         ("certificate", status.certificate_expires, limits.certificate),
         ("token", status.token_expires, limits.token),
@@ -93,14 +112,14 @@ def _left(expires: datetime | None, now: float) -> int:
 def _perfdata(status: _AgentStatus, now: float) -> str:
     stats = status.stats
     numbers = {
-        "uptime": status.uptime,
+        "uptime": int(status.uptime),
         "filtered_msgs": stats.filtered,
         "invalid_msgs": stats.invalid,
         "passed_msgs": stats.passed,
         "replies_msgs": stats.replies,
         "total_msgs": stats.total,
         "ttlexpired_msgs": stats.ttlexpired,
-        "last_msg": status.last_message,
+        "last_msg": int(status.last_message),
         "cert_expire_seconds": _left(status.certificate_expires, now),
         "token_expire_seconds": _left(status.token_expires, now),
         "events": stats.events,
@@ -111,11 +130,11 @@ def _perfdata(status: _AgentStatus, now: float) -> str:
 def goss_result(output: str) -> Result:
     """What `goss validate --format json` found: CRITICAL when a test failed, UNKNOWN when its report cannot be read."""
     try:
-        report: Any = msgspec.json.decode(output[output.index("{") :].encode("utf-8", "replace"))
+        report, _ = json.JSONDecoder().raw_decode(output, output.index("{"))
         summary = report["summary"]
         count, failed = int(summary["test-count"]), int(summary["failed-count"])
         seconds = int(summary["total-duration"]) / 1e9
-    except (msgspec.DecodeError, RecursionError, ValueError, KeyError, TypeError, OverflowError):
+    except (RecursionError, ValueError, KeyError, TypeError, OverflowError):
         return Result(Status.UNKNOWN, f"UNKNOWN: goss gave no report: {output.strip()[:500].replace('|', ' ')}")
     line = str(summary.get(_SUMMED_UP) or f"Count: {count}, Failed: {failed}").replace("|", " ").strip()
     status = Status.CRITICAL if failed else Status.OK

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -44,14 +45,26 @@ def write_textfile(path: Path, text: str) -> None:
 class Textfile:
     """What watchers measured, by owner, until it is replaced, dropped or stale.
 
-    Without a path everything is accepted and nothing written, so that watchers need not know.
+    Without a path everything is accepted and nothing written, so that watchers need not know. One object stands for
+    one file: see `shared`.
     """
+
+    _open: ClassVar[WeakValueDictionary[Path, Textfile]] = WeakValueDictionary()
 
     def __init__(self, path: Path | None, preamble: Callable[[], Iterable[Family]] = tuple) -> None:
         self._path = path
         self._preamble = preamble
         self._owned: dict[Hashable, tuple[tuple[Family, ...], float]] = {}
         self._changed = trio.Event()
+        self._writer = trio.Lock()
+
+    @classmethod
+    def shared(cls, directory: Path | None, name: str, preamble: Callable[[], Iterable[Family]] = tuple) -> Textfile:
+        """The object for a file, the same for all who hold it: two would overwrite each other's series."""
+        if directory is None:
+            return cls(None)
+        path = directory / name
+        return cls._open.get(path) or cls._open.setdefault(path, cls(path, preamble))
 
     def put(self, owner: Hashable, families: Iterable[Family], *, lifetime: float = math.inf) -> None:
         """Replace what `owner` said; it is left out again after `lifetime` seconds without a replacement."""
@@ -64,18 +77,20 @@ class Textfile:
         if self._owned.pop(owner, None):
             self._changed.set()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Keep the file up to date until cancelled: at most one write a second, none while nothing changes.
 
+        Everyone who puts something runs this: one works, and the others wait to take over when that one is cancelled.
         A file that cannot be written is logged once an hour and tried again at the next change.
         """
-        task_status.started()
-        while True:
-            with trio.move_on_at(min((expiry for _, expiry in self._owned.values()), default=math.inf)):
-                await self._changed.wait()
-            self._changed = trio.Event()
-            await self.write()
-            await trio.sleep(_PAUSE)
+        async with self._writer:
+            self._changed.set()  # the last one may have been cancelled before it wrote
+            while True:
+                with trio.move_on_at(min((expiry for _, expiry in self._owned.values()), default=math.inf)):
+                    await self._changed.wait()
+                self._changed = trio.Event()
+                await self.write()
+                await trio.sleep(_PAUSE)
 
     async def write(self) -> None:
         """Write what is known and not stale. Cancelling waits until the file is whole."""

@@ -16,7 +16,7 @@ from mra.machines.checks import LONGEST_OUTPUT, CheckLog, Result, Status, go_tim
 from mra.machines.prometheus import render
 
 WALL = 1773480061_205110000
-LIMITS = StatusLimits(file_age=90, last_message=3600, certificate=86400, token=86400)
+LIMITS = StatusLimits(last_message=3600, certificate=86400, token=86400)
 
 
 @pytest.mark.parametrize(
@@ -135,17 +135,15 @@ def test_a_heartbeat_is_always_well() -> None:
     assert heartbeat(1773480061.9) == Result(Status.OK, "1773480061")
 
 
-def status_file(**fields: object) -> bytes:
-    good = {
-        "identity": "n1", "uptime": 7200, "connected_server": "nats://saas:4222", "last_message": 9990,
-        "provisioning_mode": False, "stats": {"total": 5, "passed": 4, "valid": 5},
-        "certificate_expires": "2030-01-01T00:00:00Z", "token_expires": "0001-01-01T00:00:00Z",
-    }  # fmt: skip
-    return json.dumps({**good, **fields}).encode()
+GOOD: dict[str, object] = {
+    "identity": "n1", "uptime": 7200, "connected_server": "nats://saas:4222", "last_message": 9990,
+    "provisioning_mode": False, "stats": {"total": 5, "passed": 4, "valid": 5},
+    "certificate_expires": "2030-01-01T00:00:00Z", "token_expires": "0001-01-01T00:00:00Z",
+}  # fmt: skip
 
 
-def judged(age: float = 10, now: float = 10_000, **fields: object) -> Result:
-    return agent_status(status_file(**fields), age, LIMITS, now)
+def judged(**fields: object) -> Result:
+    return agent_status({**GOOD, **fields}, LIMITS, now=10_000)
 
 
 def test_an_agent_that_works_is_ok_with_its_numbers() -> None:
@@ -162,13 +160,12 @@ def test_an_agent_that_works_is_ok_with_its_numbers() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"age": 91}, "the status file was written 91 s ago"),
         ({"certificate_expires": "1970-01-01T03:00:00Z"}, "the certificate expires in 800 s"),
         ({"token_expires": "1970-01-01T03:00:00Z"}, "the token expires in 800 s"),
         ({"last_message": 6000}, "the last message came 4000 s ago"),
         ({"last_message": 0}, "the last message came 10000 s ago"),
         ({"connected_server": ""}, "not connected to any server"),
-        ({"age": 91, "connected_server": "", "last_message": 0}, "the status file was written"),
+        ({"connected_server": "", "last_message": 0}, "the last message came"),
     ],
 )
 def test_an_agent_that_does_not_work_is_critical_for_the_first_reason(change: dict[str, object], words: str) -> None:
@@ -182,9 +179,27 @@ def test_an_agent_that_has_just_started_may_have_had_no_message() -> None:
     assert judged(last_message=0, uptime=60).status is Status.OK
 
 
-@pytest.mark.parametrize("document", [b"", b"{", b"[]", b'{"uptime": "x"}', b"\xff", b"[" * 10_000, b"null"])
-def test_a_status_file_that_cannot_be_read_is_critical(document: bytes) -> None:
-    assert agent_status(document, 0, LIMITS, 0).status is Status.CRITICAL
+@pytest.mark.parametrize(
+    ("link", "status"),
+    [
+        ({"state": "connected", "server": "nats://saas:4222", "for": 9000.0}, Status.OK),
+        ({"state": "connected", "server": None, "for": 1.0}, Status.OK),
+        ({"state": "down", "server": "nats://saas:4222", "for": 9000.0}, Status.CRITICAL),
+        ({"state": "down", "server": None, "for": 10.0}, Status.CRITICAL),
+        ({}, Status.CRITICAL),
+    ],
+)
+def test_the_agents_own_status_is_understood_too(link: dict[str, object], status: Status) -> None:
+    assert agent_status({"uptime": 7200.5, "link": link}, LIMITS, now=10_000).status is status
+
+
+def test_without_a_status_nothing_is_known() -> None:
+    assert agent_status({}, LIMITS, 0).status is Status.UNKNOWN
+
+
+@pytest.mark.parametrize("change", [{"uptime": "x"}, {"stats": []}, {"token_expires": "soon"}, {"connected_server": 1}])
+def test_a_status_that_cannot_be_read_is_critical(change: dict[str, object]) -> None:
+    assert judged(**change).status is Status.CRITICAL
 
 
 GOSS = {"results": [], "summary": {"failed-count": 0, "summary-line": "Count: 2, Failed: 0", "test-count": 2,
@@ -199,7 +214,7 @@ def test_goss_is_ok_when_nothing_failed() -> None:
 
 def test_goss_is_critical_when_a_test_failed() -> None:
     failed = {"summary": {**GOSS["summary"], "failed-count": 1, "summary-line": "Count: 2, Failed: 1 | x"}}
-    result = goss_result("a warning first\n" + json.dumps(failed))
+    result = goss_result("a warning first\n" + json.dumps(failed) + "\nand one after")
     assert result.status is Status.CRITICAL
     assert [label for label, _, _ in perfdata.parse(result.output)] == ["checks", "failed", "runtime"]
 
