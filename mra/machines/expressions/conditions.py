@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Outcome(StrEnum):
+class Verdict(StrEnum):
     """What one evaluation came to, spelt as in events (`failed_when` beside the property `fail_when`, sic)."""
 
     SUCCESS_WHEN = "success_when"
@@ -34,24 +34,24 @@ class Firing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """An outcome and, for an error, the sentence that explains it."""
+    """A verdict and, for an error, the sentence that explains it."""
 
-    outcome: Outcome
+    verdict: Verdict
     reason: str = ""
 
     @property
     def is_published(self) -> bool:
         """Every match and every error is an event; no match and being inactive are silent."""
-        return self.outcome in (Outcome.SUCCESS_WHEN, Outcome.FAILED_WHEN, Outcome.ERROR)
+        return self.verdict in (Verdict.SUCCESS_WHEN, Verdict.FAILED_WHEN, Verdict.ERROR)
 
-    def firing_after(self, previous: Outcome) -> Firing:
-        """Transitions are edge-triggered: only an outcome that the evaluation before did not have fires."""
-        if self.outcome is previous:
+    def firing_after(self, previous: Verdict) -> Firing:
+        """Transitions are edge-triggered: only a verdict that the evaluation before did not have fires."""
+        if self.verdict is previous:
             return Firing.NOTHING
-        return _FIRINGS.get(self.outcome, Firing.NOTHING)
+        return _FIRINGS.get(self.verdict, Firing.NOTHING)
 
 
-_FIRINGS = {Outcome.SUCCESS_WHEN: Firing.SUCCESS, Outcome.FAILED_WHEN: Firing.FAIL}
+_FIRINGS = {Verdict.SUCCESS_WHEN: Firing.SUCCESS, Verdict.FAILED_WHEN: Firing.FAIL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,15 @@ class Conditions:
     fail_when: Expression | None
 
     def judge(self, environment: Mapping[str, object]) -> Judgement:
-        """Success is asked first, and the first condition that holds wins. An error is an outcome, not an exception."""
+        """Success is asked first, and the first condition that holds wins. An error is a verdict, not an exception."""
         try:
             if self.success_when is not None and self.success_when.evaluate_boolean(environment):
-                return Judgement(Outcome.SUCCESS_WHEN)
+                return Judgement(Verdict.SUCCESS_WHEN)
             if self.fail_when is not None and self.fail_when.evaluate_boolean(environment):
-                return Judgement(Outcome.FAILED_WHEN)
+                return Judgement(Verdict.FAILED_WHEN)
         except EvaluationError as error:
-            return Judgement(Outcome.ERROR, error.sentence)
-        return Judgement(Outcome.NO_MATCH)
+            return Judgement(Verdict.ERROR, error.sentence)
+        return Judgement(Verdict.NO_MATCH)
 
 
 def read_conditions(success_when: str = "", fail_when: str = "") -> Conditions:
