@@ -304,7 +304,9 @@ def how_to_look(show: Show, lab: Lab) -> None:
     """What `--keep` leaves behind, and how to look at it."""
     config = lab.config.relative_to(LAB.parent)
     password = (HOME / "backend.password").relative_to(LAB.parent)
-    show.plain(f"Still running (processes {', '.join((HOME / 'pids').read_text().split())}). Look inside with:")
+    pids = [str(process.pid) for process in lab.processes.values()]
+    (HOME / "pids").write_text("\n".join(pids))
+    show.plain(f"Still running (processes {', '.join(pids)}). Look inside with:")
     show.plain(f"  .venv/bin/mra status --config {config}")
     show.plain(f"  .venv/bin/mra outbox lanes --config {config}")
     show.plain(f"  .venv/bin/mra saas verify --server {lab.url} --user backend --password-file {password}")

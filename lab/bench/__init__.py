@@ -1,0 +1,10 @@
+"""Measurements, always as ratios to a limit measured in the same run by a bare loop.
+
+    limits.py   the bare loops: SQLite executemany, plain pipelined JetStream publishes over a socket
+    accept.py   producers against the bare SQLite loop
+    drain.py    the uplink against the bare socket; a 2-million-row backlog; latencies
+    idle.py     what a quiet agent costs
+    run         runs them and prints the table
+
+Machines are shared and noisy, so limit and subject alternate and medians are compared. Nothing here is a test.
+"""
