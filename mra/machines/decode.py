@@ -68,12 +68,16 @@ def mapping() -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", _field(as_mapping, {}))
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(text, flag, integer, duration, texts, text_map, mapping))
+@dataclass_transform(
+    frozen_default=True,
+    kw_only_default=True,
+    field_specifiers=(text, flag, integer, duration, texts, text_map, mapping),
+)
 class Properties:
     """Base of all declarations: a subclass becomes a frozen dataclass."""
 
     def __init_subclass__(cls) -> None:
-        dataclass(frozen=True)(cls)
+        dataclass(frozen=True, kw_only=True)(cls)
 
     def faults(self) -> Iterable[tuple[str, str]]:
         """Key and reason for whatever is wrong although each value alone is right; overridden where needed."""

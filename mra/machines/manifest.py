@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mra.errors import BadInput
 from mra.machines.decode import Properties, decode
@@ -39,11 +39,15 @@ class IntervalRule:
 class WatcherKind(Protocol):
     """What reading a manifest needs to know of a type of watcher; the classes in `watchers` are such."""
 
-    schema: ClassVar[type[Properties]]
-    interval_rule: ClassVar[IntervalRule]
+    @property
+    def schema(self) -> type[Properties]:
+        """How its properties are read."""
 
-    @classmethod
-    def faults(cls, definition: WatcherDef) -> Iterable[tuple[str, str]]:
+    @property
+    def interval_rule(self) -> IntervalRule:
+        """What it does with intervals."""
+
+    def faults(self, definition: WatcherDef, /) -> Iterable[tuple[str, str]]:
         """Key and reason for whatever is wrong in the whole although every part is right."""
 
 
