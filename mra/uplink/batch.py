@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mra.outbox import drain
@@ -33,9 +34,10 @@ def batch_id() -> str:
     return os.urandom(12).hex()
 
 
-def weight(row: Row) -> int:
-    """Bytes of payload and headers that the row takes on the wire, not less than the truth."""
-    return len(row.body) + (len(row.headers) if row.headers else 0) + HEADER_ALLOWANCE
+def too_large(rows: Sequence[Row], max_payload: int) -> list[int]:
+    """Numbers of the rows whose headers and body together may not fit into one message."""
+    limit = max_payload - HEADER_ALLOWANCE
+    return [row.seq for row in rows if len(row.body) + (len(row.headers) if row.headers else 0) > limit]
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ class Batch:
         """Number of the last row."""
         return self.rows[-1].seq
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of bodies."""
-        return sum(len(row.body) for row in self.rows)
+        return sum([len(row.body) for row in self.rows])
 
+    @cached_property
     def checkpoint(self) -> Checkpoint:
         """What the SaaS will hold when it holds this batch."""
         return Checkpoint(
@@ -77,20 +80,22 @@ class Batch:
         prefix = f"machine_room.{kind_of(self.lane)}."
         origin = f"{checkpoint_name(agent, self.lane)} {self.epoch}"
         lead = f"NATS/1.0\r\nNats-Batch-Id:{self.id}\r\nNats-Batch-Sequence:"
+        ending = ""
         parts: list[bytes] = []
         previous = self.previous
         answer = f" {reply}"
         for number, row in enumerate(self.rows, 1):
             head = (
                 f"{lead}{number}\r\nMra-Row:{origin} {row.seq} {previous}\r\nMra-Id:{row.id}\r\n{row.headers or ''}\r\n"
-            ).encode()
-            parts.append(
-                f"HPUB {prefix}{row.subject}{answer} {len(head)} {len(head) + len(row.body)}\r\n".encode() + head
             )
+            length = len(head) if head.isascii() else len(head.encode())
+            text = f"{ending}HPUB {prefix}{row.subject}{answer} {length} {length + len(row.body)}\r\n{head}"
+            parts.append(text.encode())
             parts.append(row.body)
-            parts.append(b"\r\n")
             previous = row.seq
             answer = ""
+            ending = "\r\n"
+        parts.append(b"\r\n")
         return b"".join(parts)
 
     def commit_headers(self, expected: int) -> bytes:

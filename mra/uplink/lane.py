@@ -18,7 +18,7 @@ from mra.errors import Fenced, LinkLost, Misconfigured, MraError, Rejected, Unav
 from mra.log import logger
 from mra.outbox import drain
 from mra.uplink.answers import BatchIncomplete, CheckpointMoved, NotAtomic
-from mra.uplink.batch import Batch, kind_of, weight
+from mra.uplink.batch import Batch, kind_of, too_large
 from mra.uplink.checkpoint import Checkpoint
 from mra.uplink.pace import Pace, Shares
 from mra.uplink.reconcile import Adopt, Ahead, Behind, Foreign, InStep, judge, needs_digest
@@ -207,7 +207,7 @@ class LaneDrain:
         self, batch: Batch, unsettled: drain.Settlement | None
     ) -> tuple[drain.Settlement, Batch | None]:
         """Commit `batch`; meanwhile settle the one before it, and read, claim and stage the one behind it."""
-        checkpoint = batch.checkpoint()
+        checkpoint = batch.checkpoint
         ahead: list[Batch] = []
         failure: MraError | None = None
 
@@ -250,6 +250,7 @@ class LaneDrain:
             await self._settle(unsettled, claim=claim)
         if following:
             await self._link.stage(following)
+            _ = following.checkpoint  # its digest is ready when the commit before it is answered
         return following
 
     async def _next_batch(self) -> Batch:
@@ -280,8 +281,7 @@ class LaneDrain:
             )
             if found.damaged:
                 await self._park(found.damaged, "its bytes no longer match their checksum: the disk changed them")
-            oversize = [row.seq for row in found.rows if weight(row) > self._link.max_payload]
-            if oversize:
+            if oversize := too_large(found.rows, self._link.max_payload):
                 reason = f"larger than the {self._link.max_payload} bytes that the SaaS takes in one message"
                 await self._park(oversize, reason)
             if not found.damaged and not oversize:
