@@ -50,10 +50,11 @@ def status_of_exit(code: int) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a check ended."""
+    """How a check ended; `reason` is for the operator when it could not be made at all."""
 
     status: Status
     output: str = ""
+    reason: str = ""
 
 
 @dataclass

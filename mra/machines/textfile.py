@@ -13,7 +13,7 @@ from mra.log import logger
 from mra.machines.prometheus import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Awaitable, Callable, Hashable, Iterable
     from pathlib import Path
 
     from mra.machines.prometheus import Family
@@ -91,6 +91,16 @@ class Textfile:
                 self._changed = trio.Event()
                 await self.write()
                 await trio.sleep(_PAUSE)
+
+    async def kept_during(self, service: Callable[[], Awaitable[None]]) -> None:
+        """Run `service`, and keep the file up to date beside it."""
+        if self._path is None:
+            await service()
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.run, name="metrics file")
+            await service()
+            nursery.cancel_scope.cancel()
 
     async def write(self) -> None:
         """Write what is known and not stale. Cancelling waits until the file is whole."""
