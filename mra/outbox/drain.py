@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mra.clock import Stamp, now
 from mra.outbox import lanes
-from mra.outbox.elapsed import boot_number
+from mra.outbox.elapsed import boot_of
 from mra.outbox.ledger import record_audit, record_loss
 from mra.outbox.record import Lane, Row, is_intact
 from mra.outbox.transaction import transaction
+from mra.outbox.upkeep import STRETCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mra.outbox.lanes import LaneState
     from mra.outbox.sqlite import Connection
 
+_SMALL_STRETCH = 256 * 1024  # bytes; larger batches keep a row of their own
 _ROWS = "SELECT seq, id, subject, headers, body, sum, wall FROM {table} WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -106,13 +108,13 @@ def _settle(connection: Connection, here: LaneState, settled: Settlement, stamp:
         f"SELECT count(*), coalesce(sum(size), 0), min(seq) FROM {here.table} WHERE seq > ? AND seq <= ?",
         (here.settled_through, settled.through_seq),
     ).fetchone()
-    if count:
+    if count and not _joins_stretch(connection, here, settled, count, size, stamp):
         connection.execute(
             "INSERT OR REPLACE INTO checkpoint (lane, through_seq, epoch, first_seq, count, bytes, stream_seq, wall,"
             " mono, boot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 here.name.value, settled.through_seq, settled.epoch, first, count, size, settled.stream_seq,
-                stamp.wall, stamp.mono, boot_number(connection, stamp),
+                stamp.wall, stamp.mono, boot_of(connection, stamp).no,
             ),
         )  # fmt: skip
     here.waiting -= count
@@ -122,6 +124,21 @@ def _settle(connection: Connection, here: LaneState, settled: Settlement, stamp:
     here.claimed_through = max(here.claimed_through, settled.through_seq)
     here.checkpoint_seq = settled.stream_seq
     here.epoch_total = settled.total
+
+
+def _joins_stretch(
+    connection: Connection, here: LaneState, settled: Settlement, count: int, size: int, stamp: Stamp
+) -> bool:
+    """Let a small batch share the row of the one settled just before it: a trickle of events leaves few rows."""
+    joined = connection.execute(
+        "UPDATE checkpoint SET through_seq = ?, count = count + ?, bytes = bytes + ?, stream_seq = ?"
+        " WHERE lane = ? AND through_seq = ? AND epoch = ? AND bytes + ? <= ? AND boot = ? AND mono > ?",
+        (
+            settled.through_seq, count, size, settled.stream_seq, here.name.value, here.settled_through, settled.epoch,
+            size, _SMALL_STRETCH, boot_of(connection, stamp).no, stamp.mono - STRETCH,
+        ),
+    )  # fmt: skip
+    return bool(joined.rowcount)
 
 
 def release_claims(connection: Connection, lane: Lane, *, expected: int) -> None:
@@ -200,8 +217,8 @@ def park(connection: Connection, lane: Lane, seqs: Sequence[int], reason: str) -
             if size is None or seq <= here.settled_through:
                 continue
             connection.execute(
-                "INSERT INTO parked (lane, seq, reason, parked_wall, size, sum, wall, mono, boot, ttl, id, subject,"
-                " key, headers, body) SELECT ?, seq, ?, ?, size, sum, wall, mono, boot, ttl, id, subject, key,"
+                "INSERT INTO parked (lane, seq, reason, parked_wall, size, sum, wall, mono, boot, expires, id, subject,"
+                " key, headers, body) SELECT ?, seq, ?, ?, size, sum, wall, mono, boot, expires, id, subject, key,"
                 f" headers, body FROM {here.table} WHERE seq = ?",
                 (lane.value, reason, now().wall, seq),
             )

@@ -172,7 +172,7 @@ def newest(connection: Connection, lane: Lane, *, after: int, limit: int) -> lis
 def row(connection: Connection, lane: Lane, seq: int) -> dict[str, Any] | None:
     """One row whole, with where it stands; None when it is neither kept nor parked."""
     state = lanes.load(connection, lane)
-    columns = "seq, id, subject, key, headers, body, size, sum, wall, ttl"
+    columns = "seq, id, subject, key, headers, body, size, sum, wall, expires"
     found = connection.execute(f"SELECT {columns} FROM {state.table} WHERE seq = ?", (seq,)).fetchone()
     standing = (
         "delivered" if seq <= state.settled_through else "in flight" if seq <= state.claimed_through else "waiting"

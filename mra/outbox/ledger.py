@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from mra.outbox.transaction import transaction
+
 if TYPE_CHECKING:
     from mra.outbox.record import Lane
     from mra.outbox.sqlite import Connection
 
 # A superseded node report is the policy at work, not a loss that somebody should read about.
 _SILENT = frozenset({"superseded"})
+_FOLD_SLACK = 1000  # entries that may pile up before folding is worth a write
 
 
 class Loss(NamedTuple):
@@ -38,14 +41,14 @@ def record_loss(
     wall: int,
     detail: str | None = None,
 ) -> None:
-    """Note a loss; it joins the lane's newest entry when that has the same reason and is not reported yet."""
+    """Note a loss; it joins the lane's newest entry when that has the same reason and is not closed yet."""
     if count == 0:
         return
     reported = int(reason in _SILENT)
     joined = connection.execute(
         "UPDATE loss SET last_seq = max(last_seq, ?), first_seq = min(first_seq, ?), count = count + ?,"
         " bytes = bytes + ?, wall = ? WHERE no = (SELECT max(no) FROM loss WHERE lane = ?)"
-        " AND reason = ? AND reported = ? AND detail IS ?",
+        " AND reason = ? AND reported = ? AND closed = 0 AND detail IS ?",
         (last_seq, first_seq, count, size, wall, lane.value, reason, reported, detail),
     ).rowcount
     if not joined:
@@ -56,19 +59,53 @@ def record_loss(
         )
 
 
-def unreported_losses(connection: Connection, limit: int = 100) -> list[Loss]:
-    """Losses that no event has told the SaaS about."""
-    rows = connection.execute(
-        "SELECT no, lane, reason, first_seq, last_seq, count, bytes, detail, wall FROM loss"
-        " WHERE reported = 0 ORDER BY no LIMIT ?",
-        (limit,),
-    )
+def close_unreported(connection: Connection, limit: int = 100) -> list[Loss]:
+    """Losses that no event has told the SaaS about. Each is closed: what comes later goes into another entry."""
+    with transaction(connection):
+        connection.execute("UPDATE loss SET closed = 1 WHERE reported = 0 AND closed = 0")
+        rows = connection.execute(
+            "SELECT no, lane, reason, first_seq, last_seq, count, bytes, detail, wall FROM loss"
+            " WHERE reported = 0 ORDER BY no LIMIT ?",
+            (limit,),
+        ).fetchall()
     return [Loss(*row) for row in rows]
+
+
+def has_unreported(connection: Connection) -> bool:
+    """Whether there is a loss to report."""
+    return connection.execute("SELECT 1 FROM loss WHERE reported = 0 LIMIT 1").fetchone() is not None
 
 
 def mark_reported(connection: Connection, numbers: list[int]) -> None:
     """Remember that these losses were reported; called in the transaction that accepts the report."""
     connection.executemany("UPDATE loss SET reported = 1 WHERE no = ?", [(no,) for no in numbers])
+
+
+def fold(connection: Connection, keep: int = 1000) -> int:
+    """Fold reported entries behind the newest `keep` into one per lane and reason; return how many went.
+
+    An outbox that sheds for months stays small, and the counts still add up. Runs in the caller's transaction.
+    """
+    behind = connection.execute(
+        "SELECT no FROM loss WHERE reported = 1 ORDER BY no DESC LIMIT 1 OFFSET ?", (keep + _FOLD_SLACK,)
+    ).fetchone()
+    if behind is None:
+        return 0
+    last = connection.execute(
+        "SELECT no FROM loss WHERE reported = 1 ORDER BY no DESC LIMIT 1 OFFSET ?", (keep,)
+    ).fetchone()[0]
+    folded = connection.execute(
+        "SELECT lane, reason, min(no), min(first_seq), max(last_seq), sum(count), sum(bytes), max(wall), count(*)"
+        " FROM loss WHERE reported = 1 AND no <= ? GROUP BY lane, reason",
+        (last,),
+    ).fetchall()
+    connection.execute("DELETE FROM loss WHERE reported = 1 AND no <= ?", (last,))
+    connection.executemany(
+        "INSERT INTO loss (lane, reason, no, first_seq, last_seq, count, bytes, wall, detail, closed, reported)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ? || ' entries', 1, 1)",
+        folded,
+    )
+    return int(sum(entry[-1] for entry in folded)) - len(folded)
 
 
 def record_audit(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mra.outbox.sqlite import Connection
 
-_COLUMNS = "size, wall, mono, boot, ttl, id, subject, key, headers, body"
+_COLUMNS = "size, wall, mono, boot, expires, id, subject, key, headers, body"
 
 
 def requeue(connection: Connection, numbers: Sequence[int], *, actor: str) -> int:
@@ -29,13 +29,13 @@ def requeue(connection: Connection, numbers: Sequence[int], *, actor: str) -> in
             if found is None:
                 raise BadInput(f"There is no parked row {no}: see `mra outbox parked`.")
             state = lanes.load(connection, Lane(found[0]))
-            size, wall, mono, boot, ttl, id_, subject, key, headers, body = found[1:]
+            size, wall, mono, boot, expires, id_, subject, key, headers, body = found[1:]
             seq = state.next_seq
             connection.execute(
                 f"INSERT INTO {state.table} (seq, sum, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     seq, checksum(seq, id_, subject, headers, body),
-                    size, wall, mono, boot, ttl, id_, subject, key, headers, body,
+                    size, wall, mono, boot, expires, id_, subject, key, headers, body,
                 ),
             )  # fmt: skip
             connection.execute("DELETE FROM parked WHERE no = ?", (no,))

@@ -18,7 +18,7 @@ from mra.errors import MraError, StoreBroken
 from mra.log import logger
 from mra.outbox import elapsed, salvage, schema, sqlite, store
 from mra.outbox.ballast import Ballast
-from mra.outbox.record import Draft, Lane, Receipt, check_subject
+from mra.outbox.record import Draft, Lane, Receipt
 from mra.outbox.transaction import transaction
 
 if TYPE_CHECKING:
@@ -74,8 +74,6 @@ class Outbox:
         sent, StoreBroken when SQLite failed: the outcome is then unknown, and only a submission repeated under the
         same id is certain to be accepted once. A cancelled caller does not know either.
         """
-        for draft in drafts:
-            check_subject(draft.subject)
         ticket = _Ticket(store.Request(drafts, also), trio.lowlevel.current_task())
         self._queue.append(ticket)
         self._queued.set()
@@ -86,7 +84,7 @@ class Outbox:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
         outcome = ticket.outcome
-        if isinstance(outcome, MraError):
+        if isinstance(outcome, Exception):
             raise outcome
         assert outcome is not None
         return outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from enum import StrEnum
 from functools import lru_cache
@@ -14,7 +15,9 @@ from mra.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROW_OVERHEAD = 64  # bytes that a row costs besides subject, headers and body; measured on SQLite, rounded up
+ROW_OVERHEAD = 64  # bytes that a row counts besides its id, subject, key, headers and body
+LARGEST_BODY = 64 * 1024 * 1024  # no NATS server takes more in one message, whatever its max_payload
+LONGEST_TTL = 100 * 365 * 86400.0  # seconds; more does not fit the clock and means "never"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -44,7 +47,7 @@ class Draft(NamedTuple):
     body: bytes
     headers: Mapping[str, str] = NO_HEADERS
     key: str | None = None
-    id: str | None = None  # given at acceptance when absent
+    id: str | None = None  # at most 128 printable ASCII characters; given at acceptance when absent
     ttl: float | None = None  # seconds of host uptime after which it is shed instead of delivered
 
 
@@ -75,8 +78,38 @@ def checksum(seq: int, id_: str, subject: str, headers: str | None, body: bytes)
 
 
 def is_intact(row: Row) -> bool:
-    """Whether the row still is what was accepted."""
-    return checksum(row.seq, row.id, row.subject, row.headers, row.body) == row.sum
+    """Whether the row still is what was accepted; false as well when damage has changed a column's very type."""
+    try:
+        return checksum(row.seq, row.id, row.subject, row.headers, row.body) == row.sum
+    except TypeError:  # the body is no longer bytes
+        return False
+
+
+def check_draft(draft: Draft) -> None:
+    """Raise BadInput for a record that could never be stored or sent. `wire_headers` looks at the headers."""
+    lane, subject, body, _, key, id_, ttl = draft
+    if not isinstance(lane, Lane):
+        raise BadInput(f"There is no lane {lane!r}: use one of {', '.join(Lane)}.")
+    check_subject(subject)
+    if not isinstance(body, bytes):
+        raise BadInput(f"The body for {subject!r} is of type {type(body).__name__}: encode it to bytes.")
+    if len(body) > LARGEST_BODY:
+        raise BadInput(
+            f"The body for {subject!r} has {len(body)} bytes, and NATS carries at most {LARGEST_BODY} in one message:"
+            " split it."
+        )
+    if id_ is not None and not _ID.fullmatch(id_):
+        raise BadInput(f"Id {id_[:40]!r} is not allowed: use 1 to 128 printable ASCII characters without spaces.")
+    if key is not None and not (0 < len(key) <= 1024 and key.isprintable()):
+        raise BadInput(f"Key {key[:40]!r} is not allowed: use 1 to 1024 printable characters.")
+    if ttl is not None and not 0 < ttl <= LONGEST_TTL:
+        raise BadInput(f"A time to live of {ttl} s is not allowed: use more than 0 s and at most 100 years.")
+
+
+_ID = re.compile(r"[!-~]{1,128}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_OURS = ("nats-", "mra-")
 
 
 def wire_headers(headers: Mapping[str, str]) -> str | None:
@@ -85,10 +118,12 @@ def wire_headers(headers: Mapping[str, str]) -> str | None:
         return None
     lines = []
     for name, value in headers.items():
-        if not name.isascii() or not name.isprintable() or not name or ":" in name or " " in name:
-            raise BadInput(f"Header name {name!r} is not allowed: use printable ASCII without spaces or colons.")
-        if "\r" in value or "\n" in value or "\x00" in value:
-            raise BadInput(f"The value of header {name} holds a line break: remove it.")
+        if not _HEADER_NAME.fullmatch(name):
+            raise BadInput(f"Header name {name[:40]!r} is not allowed: use letters, digits and dashes.")
+        if name.lower().startswith(_OURS):
+            raise BadInput(f"Header {name} is reserved: choose a name that does not start with Nats- or Mra-.")
+        if _CONTROL.search(value):
+            raise BadInput(f"The value of header {name} holds a line break or control character: remove it.")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines)
 
@@ -99,11 +134,11 @@ _FORBIDDEN = frozenset(" \t\r\n\x00*>")
 @lru_cache(maxsize=4096)
 def check_subject(subject: str) -> None:
     """Raise BadInput unless `subject` is one that NATS can publish to below a prefix."""
-    if not subject or len(subject) > 1024:
-        raise BadInput(f"Subject {subject[:40]!r} has {len(subject)} characters: use 1 to 1024.")
     if _FORBIDDEN.intersection(subject) or not subject.isprintable():
-        raise BadInput(f"Subject {subject!r} holds a space, control character or wildcard: use dotted words.")
+        raise BadInput(f"Subject {subject[:40]!r} holds a space, control character or wildcard: use dotted words.")
+    if not 0 < len(subject.encode()) <= 1024:  # a server ends connections whose protocol lines exceed 4 KiB
+        raise BadInput(f"Subject {subject[:40]!r} has {len(subject.encode())} bytes: use 1 to 1024.")
     if subject.startswith(".") or subject.endswith(".") or ".." in subject:
-        raise BadInput(f"Subject {subject!r} has an empty part: use words separated by single dots.")
+        raise BadInput(f"Subject {subject[:40]!r} has an empty part: use words separated by single dots.")
     if subject == "checkpoint" or subject.startswith("checkpoint."):
-        raise BadInput(f"Subject {subject!r} is kept for the uplink's checkpoints: choose another first word.")
+        raise BadInput(f"Subject {subject[:40]!r} is kept for the uplink's checkpoints: choose another first word.")

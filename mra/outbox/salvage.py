@@ -13,8 +13,6 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import pysqlite3
-
 from mra.clock import now
 from mra.errors import StoreBroken
 from mra.outbox import lanes, schema, sqlite
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
     from mra.outbox.sqlite import Connection
 
-_COLUMNS = "seq, size, sum, wall, mono, boot, ttl, id, subject, key, headers, body"
+_COLUMNS = "seq, size, sum, wall, mono, boot, expires, id, subject, key, headers, body"
 _CHUNK = 256
 _PLAIN_TABLES = ("boot", "checkpoint", "parked", "loss", "audit", "meta")
 
@@ -86,11 +84,10 @@ def _swap(path: Path, fresh: Path, kept: Path) -> None:
 
 def _copy(path: Path, target: Connection, report: Report) -> None:
     try:
-        source: Connection = pysqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        source = sqlite.connect_for_salvage(path)
     except sqlite.Error as error:
         raise StoreBroken(f"{path} cannot be opened for salvage ({error}).") from error
     try:
-        source.execute("PRAGMA query_only = ON")
         with transaction(target):
             for table in _PLAIN_TABLES:
                 _copy_plain(source, target, table, report)

@@ -38,15 +38,16 @@ async def keep_up(outbox: Outbox) -> None:
         await trio.lowlevel.checkpoint()
     while await outbox.run_unit(upkeep.prune, outbox.settings, clock.now()):
         await trio.lowlevel.checkpoint()
+    await outbox.run_unit(upkeep.fold_ledger)
     await outbox.run_unit(upkeep.give_back)
     await trio.to_thread.run_sync(outbox.ballast.set_aside)
 
 
 async def report_losses(outbox: Outbox, identity: str) -> int:
     """Turn unreported losses into events; each event and its mark commit together, so none is told twice."""
-    losses = await outbox.read(ledger.unreported_losses)
-    if not losses:
+    if not await outbox.read(ledger.has_unreported):
         return 0
+    losses = await outbox.run_unit(ledger.close_unreported)
     drafts = [
         cloud_event(
             type_="io.mra.outbox.v1.loss",

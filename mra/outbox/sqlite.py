@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import pysqlite3
 
@@ -26,7 +27,11 @@ APPLICATION_ID = 0x6D726131  # "mra1"
 PAGE_SIZE = 4096
 WAL_LIMIT = 8 * 1024 * 1024  # bytes the log is cut back to; the ballast is chosen to cover twice this
 
-_FULL, _CORRUPT, _NOTADB, _IOERR, _BUSY, _LOCKED, _READONLY, _CANTOPEN, _PERM = 13, 11, 26, 10, 5, 6, 8, 14, 3
+_FULL, _CORRUPT, _NOTADB, _IOERR, _READONLY, _CANTOPEN, _PERM = 13, 11, 26, 10, 8, 14, 3
+_BUSY, _LOCKED, _PROTOCOL = 5, 6, 15
+_ERROR, _TOOBIG, _CONSTRAINT, _MISMATCH, _MISUSE, _RANGE = 1, 18, 19, 20, 21, 25
+
+complete_statement = pysqlite3.complete_statement
 
 
 class DiskFull(StoreBroken):
@@ -48,17 +53,25 @@ def is_safe(version: str) -> bool:
     return number >= (3, 51, 3) or (3, 50, 7) <= number < (3, 51) or (3, 44, 6) <= number < (3, 45)
 
 
+def blames_the_statement(error: Exception) -> bool:
+    """Whether SQLite refused what one statement asked, rather than failed at the file: the transaction may go on."""
+    if not isinstance(error, Error):
+        return False
+    code = getattr(error, "sqlite_errorcode", _ERROR) & 0xFF
+    return code in (_ERROR, _TOOBIG, _CONSTRAINT, _MISMATCH, _MISUSE, _RANGE)
+
+
 def translate(error: Exception, path: Path | str) -> StoreBroken | Busy:
     """The error as one of ours, telling what to do about it."""
-    code = getattr(error, "sqlite_errorcode", 1) & 0xFF
-    if code == _FULL or (code == _IOERR and _disk_is_full(path)):
+    code = getattr(error, "sqlite_errorcode", _ERROR) & 0xFF
+    if code == _FULL or (code in (_IOERR, _CANTOPEN) and _disk_is_full(path)):
         return DiskFull(f"No room to write {path}: free disk space or raise outbox.max_bytes.")
     if code in (_CORRUPT, _NOTADB):
         return Damaged(f"{path} is damaged ({error}): it will be salvaged, and the damaged file kept beside it.")
-    if code in (_BUSY, _LOCKED):
+    if code in (_BUSY, _LOCKED, _PROTOCOL):
         return Busy(f"{path} is locked by another process: try again, or look for a program that keeps it open.")
     if code in (_READONLY, _CANTOPEN, _PERM):
-        return StoreBroken(f"{path} cannot be written ({error}): check its owner, mode and file system.")
+        return StoreBroken(f"{path} cannot be opened or written ({error}): check its owner, mode and file system.")
     return StoreBroken(f"{path} failed ({error}).")
 
 
@@ -68,6 +81,11 @@ def _disk_is_full(path: Path | str) -> bool:
     except OSError as error:
         return error.errno == errno.ENOSPC
     return room.f_bavail * room.f_frsize < 2 * PAGE_SIZE
+
+
+def _lenient(raw: bytes) -> str:
+    """Text as SQLite stores it; a flipped bit gives a wrong character, and so a wrong checksum, but no exception."""
+    return raw.decode("utf-8", "replace")
 
 
 def connect(path: Path, *, max_bytes: int = 0, synchronous: str = "FULL") -> Connection:
@@ -92,9 +110,7 @@ def connect(path: Path, *, max_bytes: int = 0, synchronous: str = "FULL") -> Con
 
 
 def _configure(connection: Connection, path: Path, max_bytes: int, synchronous: str) -> None:
-    found = connection.execute("PRAGMA application_id").fetchone()[0]
-    if found not in (0, APPLICATION_ID) or (found == 0 and _has_tables(connection)):
-        raise BadInput(f"{path} is not an outbox of mra: choose another state directory or move the file away.")
+    connection.text_factory = _lenient
     connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect while the file is new
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -110,23 +126,92 @@ def _configure(connection: Connection, path: Path, max_bytes: int, synchronous: 
         raise StoreBroken(f"{path} cannot use WAL with synchronous={synchronous}: use a local file system.")
 
 
-def _has_tables(connection: Connection) -> bool:
-    return bool(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+def connect_for_salvage(path: Path) -> Connection:
+    """A connection to a file that may be damaged anywhere; it holds the write lock when there is one to hold."""
+    connection: Connection = pysqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+    connection.text_factory = _lenient
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except Error as error:
+        failure = translate(error, path)
+        if not isinstance(failure, Damaged):
+            connection.close()
+            raise failure from error
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+class Identity(NamedTuple):
+    """What a file says about itself."""
+
+    application_id: int
+    version: int
+    is_empty: bool  # no table, no index, no view
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the file belongs to another program."""
+        return self.application_id != APPLICATION_ID and not (self.application_id == 0 and self.is_empty)
+
+
+def identify(path: Path) -> Identity:
+    """Look at the file without changing a byte of it."""
+    connection = _open_readonly(path)
+    try:
+        connection.execute("BEGIN")  # one moment: another process may just be creating the tables
+        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except Error as error:
+        raise translate(error, path) from error
+    finally:
+        connection.close()
+    return Identity(application_id, version, tables == 0)
 
 
 def connect_readonly(path: Path) -> Connection:
-    """A connection for looking only; works beside a running daemon. Raises BadInput when there is no database."""
-    if not path.exists():
-        raise BadInput(f"There is no outbox at {path}: check --config, or start the agent once.")
+    """A connection for looking only; works beside a running daemon. Raises BadInput when there is no outbox."""
     try:
-        connection: Connection = pysqlite3.connect(
-            f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False
-        )
-        connection.execute("PRAGMA query_only = ON")
+        present = path.exists()
+    except OSError as error:
+        raise BadInput(f"Cannot look at {path} ({error.strerror}): run this as the agent's user or as root.") from error
+    if not present:
+        raise BadInput(f"There is no outbox at {path}: check --config, or start the agent once.")
+    connection = _open_readonly(path)
+    try:
         found = connection.execute("PRAGMA application_id").fetchone()[0]
     except Error as error:
+        connection.close()
         raise translate(error, path) from error
     if found != APPLICATION_ID:
         connection.close()
         raise BadInput(f"{path} is not an outbox of mra: check --config.")
     return connection
+
+
+def _open_readonly(path: Path) -> Connection:
+    try:
+        connection: Connection = pysqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro{'&immutable=1' if _cannot_change(path) else ''}",
+            uri=True,
+            isolation_level=None,
+            timeout=5.0,
+            check_same_thread=False,
+        )
+    except Error as error:
+        raise translate(error, path) from error
+    connection.text_factory = _lenient
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _cannot_change(path: Path) -> bool:
+    """Whether the file lies on a read-only file system with nothing in its log: there is no memory to share there."""
+    try:
+        if not os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+            return False
+        return path.with_name(path.name + "-wal").stat().st_size == 0
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False

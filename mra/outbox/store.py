@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mra.clock import NANOSECONDS
-from mra.errors import MraError, OutboxFull
+from mra.errors import BadInput, OutboxFull, StoreBroken
 from mra.outbox import lanes, shedding
-from mra.outbox.elapsed import boot_number
+from mra.outbox.elapsed import boot_of
 from mra.outbox.policy import Overflow
-from mra.outbox.record import ROW_OVERHEAD, Draft, Lane, Receipt, checksum, wire_headers
-from mra.outbox.sqlite import PAGE_SIZE
+from mra.outbox.record import ROW_OVERHEAD, Draft, Lane, Receipt, check_draft, checksum, wire_headers
+from mra.outbox.sqlite import PAGE_SIZE, Error, blames_the_statement
 from mra.outbox.transaction import savepoint, transaction
 from mra.outbox.upkeep import prune_replay
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from mra.outbox.sqlite import Connection
 
 _INSERT = (
-    "INSERT INTO {table} (seq, size, sum, wall, mono, boot, ttl, id, subject, key, headers, body)"
+    "INSERT INTO {table} (seq, size, sum, wall, mono, boot, expires, id, subject, key, headers, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _RESERVE = 0.05  # share of the file kept for settling and pruning, so that a full outbox can still drain
+_SLACK = 64 * 1024  # freed beyond need, so that a lane at its bound does not shed row by row
 
 Unit = Callable[["Connection"], object]
 
@@ -44,8 +45,7 @@ class Request(NamedTuple):
     also: Unit | None = None
 
 
-Outcome = list[Receipt] | MraError
-_Sized = tuple[Draft, str | None, int]  # a draft, its headers for the wire, the bytes it will count
+Outcome = list[Receipt] | Exception
 
 
 def accept(
@@ -53,8 +53,9 @@ def accept(
 ) -> list[Outcome]:
     """Accept every request that the bounds allow, in order, and commit once.
 
-    The outcome of a request is its receipts or the error that refuses it alone. Raises pysqlite3.Error when the
-    transaction as a whole failed; then nothing was accepted, or (a failed COMMIT) the outcome is unknown.
+    The outcome of a request is its receipts, or the error that refuses it alone: OutboxFull, BadInput, or whatever
+    its `also` raised. Raises pysqlite3.Error when the transaction as a whole failed; then nothing was accepted, or (a
+    failed COMMIT) the outcome is unknown.
     """
     if full := _host_is_full(path, settings):
         return [full] * len(requests)
@@ -66,7 +67,10 @@ def accept(
 
 
 def _host_is_full(path: Path, settings: OutboxSettings) -> OutboxFull | None:
-    room = os.statvfs(path.parent)
+    try:
+        room = os.statvfs(path.parent)
+    except OSError as error:
+        raise StoreBroken(f"The directory of {path} is out of reach ({error.strerror}): bring it back.") from error
     free = room.f_bavail * room.f_frsize
     if free >= settings.min_free:
         return None
@@ -74,6 +78,10 @@ def _host_is_full(path: Path, settings: OutboxSettings) -> OutboxFull | None:
         f"The disk of {path.parent} has {free >> 20} MiB left and outbox.min_free keeps {settings.min_free >> 20} MiB"
         " for the host: free disk space."
     )
+
+
+# A draft, its headers for the wire, the bytes that it counts, and its row if it had been accepted before.
+_Sized = tuple[Draft, str | None, int, int | None]
 
 
 @dataclass(slots=True)
@@ -93,50 +101,77 @@ class _Group:
         self._connection = connection
         self._settings = settings
         self._stamp = stamp
-        self._boot = boot_number(connection, stamp)
+        self._boot = boot_of(connection, stamp)
         self._lanes: dict[Lane, _Pending] = {}
+        self._ids: dict[str, int] = {}  # submissions of this group that are not in the table yet
         self._room = self._room_in_file()
 
     def place(self, request: Request) -> Outcome:
         """Receipts for the request, or why it is refused; a refused request leaves nothing behind."""
         try:
-            if request.also is None:
-                return self._place(request.drafts)
-            return self._place_with(request.drafts, request.also)
-        except MraError as refusal:
+            sized = [self._measure(draft) for draft in request.drafts]
+            if request.also is None and self._fits(sized):
+                return self._add_all(sized)
+            return self._place_apart(request, sized)
+        except Exception as refusal:
+            broken = isinstance(refusal, Error) and not blames_the_statement(refusal)
+            if broken or not self._connection.in_transaction:
+                raise
             return refusal
 
     def flush(self) -> None:
         """Write the rows and counters gathered so far."""
         for pending in self._lanes.values():
             self._flush(pending)
+        self._ids.clear()
 
-    def _place_with(self, drafts: Sequence[Draft], also: Unit) -> Outcome:
+    def _measure(self, draft: Draft) -> _Sized:
+        check_draft(draft)
+        headers = wire_headers(draft.headers) if draft.headers else None
+        earlier = None
+        size = len(draft.body) + len(draft.subject) + (len(headers) if headers else 0) + ROW_OVERHEAD
+        if draft.id is not None:
+            size += len(draft.id)
+            if draft.lane is Lane.SUBMISSIONS and (earlier := self._earlier(draft.id)):
+                size = 0
+        if draft.key is not None:
+            size += len(draft.key)
+        return draft, headers, size, earlier
+
+    def _earlier(self, id_: str) -> int | None:
+        if seq := self._ids.get(id_):
+            return seq
+        row = self._connection.execute(
+            "SELECT seq FROM row_submissions WHERE id = ?1 UNION ALL"
+            " SELECT seq FROM parked WHERE lane = 'submissions' AND id = ?1",
+            (id_,),
+        ).fetchone()
+        return int(row[0]) if row else None
+
+    def _fits(self, sized: Sequence[_Sized]) -> bool:
+        total = _per_lane(sized)
+        if sum(map(_footprint, total.values())) > self._room:
+            return False
+        lanes_ = ((self._pending(lane), size) for lane, size in total.items())
+        return all(pending.state.waiting_bytes + size <= pending.policy.max_bytes for pending, size in lanes_)
+
+    def _place_apart(self, request: Request, sized: Sequence[_Sized]) -> list[Receipt]:
+        """Place a request that may fail half-way, in a part of the transaction that can be taken back."""
         self.flush()
-        before = {lane: replace(pending.state) for lane, pending in self._lanes.items()}
         try:
             with savepoint(self._connection):
-                also(self._connection)
-                receipts = self._place(drafts)
+                if request.also is not None:
+                    request.also(self._connection)
+                    _assert_open(self._connection)
+                self._make_room(sized)
+                receipts = self._add_all(sized)
                 self.flush()
         except BaseException:
-            self._lanes = {lane: _Pending(state, self._settings.lanes[lane], [], {}) for lane, state in before.items()}
+            self._lanes.clear()
+            self._ids.clear()
             raise
+        self._room = self._room_in_file()
         return receipts
-
-    def _place(self, drafts: Sequence[Draft]) -> list[Receipt]:
-        sized: list[_Sized] = []
-        total: dict[Lane, int] = {}
-        for draft in drafts:
-            headers = wire_headers(draft.headers) if draft.headers else None
-            size = len(draft.body) + len(draft.subject) + (len(headers) if headers else 0) + ROW_OVERHEAD
-            sized.append((draft, headers, size))
-            total[draft.lane] = total.get(draft.lane, 0) + size
-        for lane, size in total.items():
-            self._make_room(self._pending(lane), size)
-        # One draw from the kernel for the whole request; each row takes its 128 bits.
-        ids = os.urandom(16 * len(sized)).hex()
-        return [self._add(one, ids[32 * index : 32 * index + 32]) for index, one in enumerate(sized)]
 
     def _pending(self, lane: Lane) -> _Pending:
         pending = self._lanes.get(lane)
@@ -145,75 +180,36 @@ class _Group:
             pending = self._lanes[lane] = _Pending(state, self._settings.lanes[lane], [], {})
         return pending
 
+    def _add_all(self, sized: Sequence[_Sized]) -> list[Receipt]:
+        # One draw from the kernel for the whole request; each row takes its 128 bits.
+        ids = os.urandom(16 * len(sized)).hex()
+        return [self._add(one, ids[32 * index : 32 * index + 32]) for index, one in enumerate(sized)]
+
     def _add(self, sized: _Sized, fresh_id: str) -> Receipt:
-        draft, headers, size = sized
+        draft, headers, size, earlier = sized
         lane, subject, body, _, key, id_, ttl = draft
-        pending = self._pending(lane)
-        state = pending.state
         if id_ is None:
             id_ = fresh_id
-        elif lane is Lane.SUBMISSIONS and (earlier := self._earlier(pending, id_)):
+        elif lane is Lane.SUBMISSIONS and (earlier := earlier or self._ids.get(id_)):
             return Receipt(lane, earlier, id_, repeated=True)
+        pending = self._pending(lane)
+        state = pending.state
         seq = state.next_seq
         state.next_seq = seq + 1
         stamp = self._stamp
-        lifetime = None if ttl is None else int(ttl * NANOSECONDS)
+        expires = None if ttl is None else self._boot.elapsed(stamp) + int(ttl * NANOSECONDS)
         sum_ = checksum(seq, id_, subject, headers, body)
         pending.rows.append(
-            (seq, size, sum_, stamp.wall, stamp.mono, self._boot, lifetime, id_, subject, key, headers, body)
+            (seq, size, sum_, stamp.wall, stamp.mono, self._boot.no, expires, id_, subject, key, headers, body)
         )
         state.accepted_bytes += size
         state.waiting_bytes += size
-        self._room -= size
+        self._room -= _footprint(size)
         if key is not None:
             pending.newest[key] = seq
+        if draft.id is not None and lane is Lane.SUBMISSIONS:
+            self._ids[id_] = seq
         return Receipt(lane, seq, id_)
-
-    def _earlier(self, pending: _Pending, id_: str) -> int | None:
-        self._flush(pending)
-        row = self._connection.execute(
-            "SELECT seq FROM row_submissions WHERE id = ?1 UNION ALL"
-            " SELECT seq FROM parked WHERE id = ?1 AND lane = 'submissions'",
-            (id_,),
-        ).fetchone()
-        return int(row[0]) if row else None
-
-    def _make_room(self, pending: _Pending, size: int) -> None:
-        """Let the lane's policy free what is missing, or refuse."""
-        if self._room < size:
-            self._reclaim(size)
-        missing = max(pending.state.waiting_bytes + size - pending.policy.max_bytes, size - self._room)
-        if missing <= 0:
-            return
-        if size > pending.policy.max_bytes:
-            raise OutboxFull(f"{size} bytes at once do not fit lane {pending.state.name} (lanes.max_bytes): send less.")
-        self._flush(pending)
-        if pending.policy.overflow is Overflow.THIN:
-            missing -= shedding.thin(self._connection, pending.state, missing, self._stamp.wall)
-        if missing > 0 and pending.policy.overflow is not Overflow.REJECT:
-            # A little more than needed, so that a lane at its bound does not shed row by row.
-            slack = min(64 * 1024, pending.policy.max_bytes // 64)
-            missing -= shedding.drop_oldest(self._connection, pending.state, missing + slack, self._stamp.wall)
-        pending.state.save(self._connection)
-        if missing > 0:
-            raise OutboxFull(
-                f"Lane {pending.state.name} is full ({pending.state.waiting_bytes >> 10} KiB wait): wait until it"
-                " drains, or raise lanes.max_bytes or outbox.max_bytes."
-            )
-        self._room = max(self._room, self._room_in_file())
-
-    def _reclaim(self, size: int) -> None:
-        """Give up the replay window, down to its shortest, before any waiting row is touched."""
-        self.flush()
-        prune_replay(self._connection, self._settings, self._stamp, needed=size)
-        self._lanes.clear()
-        self._room = self._room_in_file()
-
-    def _room_in_file(self) -> int:
-        """Bytes that rows may still take, by the real size of the file."""
-        pages: int = self._connection.execute("PRAGMA page_count").fetchone()[0]
-        free: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
-        return int(self._settings.max_bytes * (1 - _RESERVE)) - (pages - free) * PAGE_SIZE
 
     def _flush(self, pending: _Pending) -> None:
         if not pending.rows:
@@ -228,3 +224,78 @@ class _Group:
                 shedding.supersede(self._connection, state, pending.newest, self._stamp.wall)
             pending.newest = {}
         state.save(self._connection)
+
+    # -- bounds ----------------------------------------------------------------------------------------------------
+
+    def _make_room(self, sized: Sequence[_Sized]) -> None:
+        """Let each lane's policy free what is missing, or refuse. Everything gathered before is in the tables."""
+        needed = 0
+        for lane, size in _per_lane(sized).items():
+            needed += _footprint(size)
+            self._reclaim(needed)
+            keys = {draft.key for draft, *_ in sized if draft.lane is lane and draft.key is not None}
+            self._make_room_in(self._pending(lane), size, needed, keys)
+
+    def _make_room_in(self, pending: _Pending, size: int, needed: int, keys: set[str]) -> None:
+        """Free what `size` bytes lack in the lane, and `needed` bytes in the file."""
+        state, policy, wall = pending.state, pending.policy, self._stamp.wall
+        if size > policy.max_bytes:
+            raise BadInput(
+                f"{size} bytes at once never fit lane {state.name}, whose max_bytes is {policy.max_bytes}: send less at"
+                " once, or raise the limit."
+            )
+
+        def missing() -> int:
+            return max(state.waiting_bytes + size - policy.max_bytes, needed - self._room_in_file())
+
+        if policy.overflow is Overflow.NEWEST_PER_KEY and missing() > 0:
+            shedding.supersede(self._connection, state, dict.fromkeys(keys, state.next_seq), wall)
+        if policy.overflow is Overflow.THIN:
+            # Rows taken out one by one leave half-empty pages: this helps the lane's bound, not the file's.
+            shedding.thin(self._connection, state, state.waiting_bytes + size - policy.max_bytes, wall)
+        if policy.overflow is not Overflow.REJECT:
+            slack = min(_SLACK, policy.max_bytes // 64)
+            while 0 < (lack := missing()) <= state.waiting_bytes:
+                if not shedding.drop_oldest(self._connection, state, lack + slack, wall):
+                    break
+        state.save(self._connection)
+        if state.waiting_bytes + size > policy.max_bytes:
+            raise OutboxFull(
+                f"Lane {state.name} is full ({state.waiting_bytes >> 10} KiB wait): wait until it drains, or raise"
+                f" lanes.{state.name}.max_bytes."
+            )
+        if needed > self._room_in_file():
+            raise OutboxFull(
+                f"The outbox is full, and lane {state.name} has too little to give up: wait until it drains, or raise"
+                " outbox.max_bytes."
+            )
+
+    def _reclaim(self, needed: int) -> None:
+        """Give up the replay window, down to its shortest, before any waiting row is touched."""
+        while (lack := needed - self._room_in_file()) > 0:
+            if not prune_replay(self._connection, self._settings, self._stamp, needed=lack):
+                return
+
+    def _room_in_file(self) -> int:
+        """Bytes that rows may still take, by the real size of the file."""
+        pages: int = self._connection.execute("PRAGMA page_count").fetchone()[0]
+        free: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
+        return int(self._settings.max_bytes * (1 - _RESERVE)) - (pages - free) * PAGE_SIZE
+
+
+def _per_lane(sized: Sequence[_Sized]) -> dict[Lane, int]:
+    total: dict[Lane, int] = {}
+    for draft, _, size, _ in sized:
+        if size:
+            total[draft.lane] = total.get(draft.lane, 0) + size
+    return total
+
+
+def _assert_open(connection: Connection) -> None:
+    if not connection.in_transaction:
+        raise RuntimeError("also() ended the transaction that it was called in")
+
+
+def _footprint(size: int) -> int:
+    """Bytes of pages that rows of `size` bytes may take: at worst a page holds one row and half a page of nothing."""
+    return 2 * size
