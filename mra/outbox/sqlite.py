@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-import pysqlite3
+try:
+    import pysqlite3
+except ImportError:  # no wheel for this machine: the interpreter's own library will do if it carries the fix
+    import sqlite3 as pysqlite3
 
 from mra.errors import BadInput, Busy, StoreBroken
 
