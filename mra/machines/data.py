@@ -15,6 +15,7 @@ import trio
 from mra.errors import BadInput, Unavailable
 from mra.log import logger
 from mra.machines.archives.durable import replace_file
+from mra.machines.regular import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,12 +38,11 @@ class MachineData:
     @classmethod
     def load(cls, directory: Path) -> MachineData:
         """Read what the machine in `directory` remembers, and clear away what a kill left half written. Blocking."""
-        for leftover in directory.glob(f".{FILE_NAME}.*"):
-            leftover.unlink(missing_ok=True)
         path = directory / FILE_NAME
         try:
-            with path.open("rb") as file:
-                raw = file.read(MOST_BYTES + 1)
+            for leftover in directory.glob(f".{FILE_NAME}.*"):
+                leftover.unlink(missing_ok=True)
+            raw = read_regular(path, MOST_BYTES)
             values = json.loads(raw) if len(raw) <= MOST_BYTES else None
         except FileNotFoundError:
             return cls(path)

@@ -52,6 +52,11 @@ async def test_a_corrupt_file_counts_as_empty_and_is_replaced(tmp_path, content)
     assert MachineData.load(tmp_path).copy() == {"a": 1}
 
 
+async def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / FILE_NAME)
+    assert MachineData.load(tmp_path).copy() == {}
+
+
 async def test_a_directory_in_place_of_the_file_is_survived(tmp_path):
     (tmp_path / FILE_NAME).mkdir()
     data = MachineData.load(tmp_path)
