@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mra.errors import BadInput
+from mra.machines.manifest import load_manifest
+from mra.machines.validate import validate
+from mra.machines.watchers.base import Watcher
+from mra.machines.watchers.registry import BUILTIN, registry
+
+GOOD = """\
+name: echo
+version: 0.0.1
+initial_state: INITIAL
+transitions:
+  - {name: rest, from: [INITIAL], destination: MAINTENANCE}
+watchers:
+  - {name: echo, type: exec, interval: 30s, state_match: [INITIAL], properties: {command: /bin/echo hello}}
+"""
+EXAMPLE = Path(__file__).parents[3] / "shared" / "interop" / "choria-example" / "echo-0.0.1.tgz"
+
+
+def put(directory, text):
+    directory.mkdir(parents=True)
+    (directory / "machine.yaml").write_text(text)
+    return directory
+
+
+def test_a_good_machine_has_no_problems(tmp_path):
+    (verdict,) = validate(put(tmp_path / "echo", GOOD), registry())
+    assert (verdict.runs, verdict.sentences) == (True, [])
+
+
+def test_all_problems_of_all_machines_are_listed(tmp_path):
+    put(tmp_path / "a", GOOD.replace("command:", "comand:"))
+    put(tmp_path / "b", GOOD.replace("0.0.1", '"1"'))
+    (tmp_path / "c").mkdir()
+    verdicts = validate(tmp_path, registry())
+    assert [verdict.runs for verdict in verdicts] == [False, True, False]
+    assert [sentence for verdict in verdicts for sentence in verdict.sentences] == [
+        f"error: {tmp_path}/a/machine.yaml:7: watchers[0].properties.command: it is required; give it a value.",
+        (
+            f"advice: {tmp_path}/a/machine.yaml:7: watchers[0].properties.comand: nothing reads this;"
+            " did you mean command."
+        ),
+        f"advice: {tmp_path}/b/machine.yaml:2: version: Choria's schema wants three numbers, like 1.0.3.",
+        f"error: {tmp_path}/c/machine.yaml: cannot be read: no such file or directory.",
+    ]
+
+
+def test_a_directory_without_machines_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"There is no machine.yaml in .*: name one that holds machines\."):
+        validate(tmp_path, registry())
+    with pytest.raises(BadInput, match="cannot be listed"):
+        validate(tmp_path / "absent", registry())
+
+
+@pytest.mark.skipif(not EXAMPLE.exists(), reason=f"Choria's example is not at {EXAMPLE}")
+def test_the_published_example_is_read_without_a_word(tmp_path):
+    shutil.unpack_archive(EXAMPLE, tmp_path, filter="data")
+    (verdict,) = validate(tmp_path, registry())
+    assert verdict.sentences == []
+    manifest = load_manifest((tmp_path / "echo" / "machine.yaml").read_bytes(), "machine.yaml", registry())
+    assert manifest.watchers[0].properties.timeout.seconds == 60
+
+
+def test_embedders_can_add_types_but_not_replace_ours():
+    class LevelWatcher(Watcher):
+        kind = "level"
+
+    class OtherExec(Watcher):
+        kind = "exec"
+
+    assert set(registry([LevelWatcher])) == {"level", *(watcher.kind for watcher in BUILTIN)}
+    with pytest.raises(BadInput, match="two watcher types 'exec'"):
+        registry([OtherExec])
