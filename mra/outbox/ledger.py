@@ -81,8 +81,8 @@ def mark_reported(connection: Connection, numbers: list[int]) -> None:
     connection.executemany("UPDATE loss SET reported = 1 WHERE no = ?", [(no,) for no in numbers])
 
 
-def fold(connection: Connection, keep: int = 1000) -> int:
-    """Fold reported entries behind the newest `keep` into one per lane and reason; return how many went.
+def fold(connection: Connection, keep: int = 1000) -> None:
+    """Fold reported entries behind the newest `keep` into one per lane and reason.
 
     An outbox that sheds for months stays small, and the counts still add up. Runs in the caller's transaction.
     """
@@ -90,22 +90,21 @@ def fold(connection: Connection, keep: int = 1000) -> int:
         "SELECT no FROM loss WHERE reported = 1 ORDER BY no DESC LIMIT 1 OFFSET ?", (keep + _FOLD_SLACK,)
     ).fetchone()
     if behind is None:
-        return 0
+        return
     last = connection.execute(
         "SELECT no FROM loss WHERE reported = 1 ORDER BY no DESC LIMIT 1 OFFSET ?", (keep,)
     ).fetchone()[0]
     folded = connection.execute(
-        "SELECT lane, reason, min(no), min(first_seq), max(last_seq), sum(count), sum(bytes), max(wall), count(*)"
+        "SELECT lane, reason, min(no), min(first_seq), max(last_seq), sum(count), sum(bytes), max(wall)"
         " FROM loss WHERE reported = 1 AND no <= ? GROUP BY lane, reason",
         (last,),
     ).fetchall()
     connection.execute("DELETE FROM loss WHERE reported = 1 AND no <= ?", (last,))
     connection.executemany(
         "INSERT INTO loss (lane, reason, no, first_seq, last_seq, count, bytes, wall, detail, closed, reported)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ? || ' entries', 1, 1)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'earlier entries, folded', 1, 1)",
         folded,
     )
-    return int(sum(entry[-1] for entry in folded)) - len(folded)
 
 
 def record_audit(
