@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mra import status, systemd
+from mra import __version__, status, systemd
 from mra.control import run_control
+from mra.lifecycle import Lifecycle
 from mra.lock import daemon_lock
 from mra.log import logger
 from mra.outbox.outbox import Outbox, open_outbox
@@ -56,6 +57,8 @@ async def run_agent(
                     "wake": partial(_wake, outbox),
                 }
                 await producers.start(run_control, settings.socket, answers, name="control")
+                life = Lifecycle(outbox, settings.name, __version__)
+                _start(producers, "lifecycle", keep, life.run)
                 log.info("running", agent=settings.name, outbox=str(settings.database))
                 systemd.notify("READY=1")
                 task_status.started(outbox)
@@ -64,6 +67,7 @@ async def run_agent(
                 systemd.notify("STOPPING=1")
                 producers.cancel_scope.cancel()
 
+            await life.close()
             links.cancel_scope.deadline = trio.current_time() + STOP_SECONDS
             if link.state == "connected":
                 with trio.move_on_after(FLUSH_SECONDS):

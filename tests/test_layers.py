@@ -37,7 +37,11 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     ("the asyncio pocket", True, ("mra.aio",)),
     ("outbox", True, ("mra.outbox", "mra.events")),
     ("uplink", True, ("mra.uplink",)),
-    ("features", False, ("mra.facts", "mra.machines", "mra.provision", "mra.saas", "mra.site", "mra.submit")),
+    (
+        "features",
+        False,
+        ("mra.facts", "mra.lifecycle", "mra.machines", "mra.provision", "mra.saas", "mra.site", "mra.submit"),
+    ),
     ("where they meet", True, ("mra.agent", "mra.app", "mra.control", "mra.settings", "mra.status")),
     ("command line", True, ("mra.cli",)),
 )

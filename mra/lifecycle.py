@@ -1,0 +1,119 @@
+"""What the agent says of itself: CloudEvents on lane `events`, below `lifecycle.event.<type>.server`.
+
+    startup    once per run, when the agent runs
+    upgraded   with it, when the last run of this state directory was of another version
+    alive      first after a random whole number of minutes below 30, then every 30 minutes
+    shutdown   when the agent stops in order, as the last event of the run
+
+Types, subjects and data are Choria's. Unlike there, where one `alive` object is made at the start and sent again and
+again, every event has an id and a time of its own.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from mra import clock
+from mra.errors import MraError
+from mra.events import cloud_event
+from mra.log import logger
+from mra.outbox.record import new_id
+
+if TYPE_CHECKING:
+    from mra.outbox.outbox import Outbox
+    from mra.outbox.record import Draft
+    from mra.outbox.sqlite import Connection
+
+log = logger("agent")
+SOURCE: Final = "io.choria.lifecycle"
+COMPONENT: Final = "server"
+ALIVE_SECONDS: Final = 30 * 60.0
+LATEST_FIRST_MINUTE: Final = 30
+SHUTDOWN_SECONDS: Final = 2.0
+_VERSION: Final = "agent_version"  # in table `meta`: the version that ran last
+
+
+def lifecycle_event(type_: str, identity: str, wall_ns: int, **extra: str) -> Draft:
+    """One event; `extra` follows the keys that all types have."""
+    protocol = f"io.choria.lifecycle.v1.{type_}"
+    data = {
+        "protocol": protocol,
+        "id": new_id(),
+        "identity": identity,
+        "component": COMPONENT,
+        "timestamp": wall_ns // clock.NANOSECONDS,
+        **extra,
+    }
+    return cloud_event(
+        type_=protocol,
+        source=SOURCE,
+        identity=identity,
+        data=data,
+        wall_ns=wall_ns,
+        subject=f"lifecycle.event.{type_}.{COMPONENT}",
+    )
+
+
+class Lifecycle:
+    """The life of one run of the agent."""
+
+    def __init__(self, outbox: Outbox, identity: str, version: str, dice: random.Random | None = None) -> None:
+        self._outbox = outbox
+        self._identity = identity
+        self._version = version
+        self._dice = dice or random.Random()  # noqa: S311 - spreads load, keeps no secret
+        self._announced = False
+
+    async def run(self) -> None:
+        """Tell the start, then every now and then that the agent is alive, until cancelled.
+
+        Raises MraError when the start cannot be accepted; run it again for another attempt. It is told once.
+        """
+        await self.announce()
+        await trio.sleep(60.0 * self._dice.randrange(LATEST_FIRST_MINUTE))
+        due = trio.current_time()
+        while True:
+            try:
+                await self._outbox.append(self._event("alive", version=self._version))
+            except MraError as error:
+                log.once_per(3600, "a sign of life was not accepted", reason=error.sentence)
+            due += ALIVE_SECONDS
+            await trio.sleep_until(due)
+
+    async def announce(self) -> None:
+        """Tell the start, and a change of version; the version is remembered in the same transaction."""
+        if self._announced:
+            return
+        before = await self._outbox.read(_last_version)
+        drafts = [self._event("startup", version=self._version)]
+        if before not in (None, self._version):
+            log.info("upgraded", before=before, now=self._version)
+            drafts.append(self._event("upgraded", version=str(before), new_version=self._version))
+        await self._outbox.append_many(drafts, also=self._remember)
+        self._announced = True
+
+    async def close(self) -> None:
+        """Tell that the agent stops. Takes two seconds at most and raises nothing but cancellation."""
+        if not self._announced:
+            return
+        with trio.move_on_after(SHUTDOWN_SECONDS) as bound:
+            try:
+                await self._outbox.append(self._event("shutdown"))
+            except MraError as error:
+                log.warning("the shutdown was not accepted", reason=error.sentence)
+        if bound.cancelled_caught:
+            log.warning("the shutdown was not accepted in time")
+
+    def _event(self, type_: str, **extra: str) -> Draft:
+        return lifecycle_event(type_, self._identity, clock.now().wall, **extra)
+
+    def _remember(self, connection: Connection) -> None:
+        connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_VERSION, self._version))
+
+
+def _last_version(connection: Connection) -> str | None:
+    found = connection.execute("SELECT value FROM meta WHERE name = ?", (_VERSION,)).fetchone()
+    return None if found is None else str(found[0])
