@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mra.errors import BadInput
-from mra.machines.manifest import load_manifest
+from mra.machines.document import from_plain
+from mra.machines.manifest import load_manifest, read_node
 from mra.machines.validate import validate
 from mra.machines.watchers.base import Watcher
 from mra.machines.watchers.registry import BUILTIN, registry
@@ -77,3 +81,24 @@ def test_embedders_can_add_types_but_not_replace_ours():
     assert set(registry([LevelWatcher])) == {"level", *(watcher.kind for watcher in BUILTIN)}
     with pytest.raises(BadInput, match="two watcher types 'exec'"):
         registry([OtherExec])
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
+ANYTHING = st.recursive(
+    SCALARS | st.sampled_from(["1m", "{{ x", "true"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize("watcher", BUILTIN, ids=lambda watcher: watcher.kind)
+@given(st.data())
+def test_any_properties_of_any_type_of_watcher_are_read_or_refused(watcher, data):
+    names = [field.name for field in fields(watcher.schema)]
+    properties = data.draw(st.dictionaries(st.sampled_from(names), ANYTHING))
+    entry = {"name": "w", "type": watcher.kind, "interval": "1m", "properties": properties}
+    transition = {"name": "go", "from": ["up"], "destination": "up"}
+    root = {"name": "pump", "version": "1.0.0", "initial_state": "up", "transitions": [transition], "watchers": [entry]}
+    reading = read_node(from_plain(root), "program", registry())
+    assert reading.manifest is not None or reading.problems
+    assert all("\n" not in problem.sentence("m") for problem in reading.problems)
