@@ -11,12 +11,13 @@ a courtesy; correctness comes from the commit in `append`.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from mra import __version__, status, systemd
 from mra.control import run_control
+from mra.facts import Newest, run_facts
 from mra.lifecycle import Lifecycle
 from mra.lock import daemon_lock
 from mra.log import logger
@@ -26,6 +27,8 @@ from mra.supervise import Supervisor
 from mra.uplink.service import LinkStatus, run_uplink
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mra.settings import Settings
 
 log = logger("agent")
@@ -51,14 +54,19 @@ async def run_agent(
             start("watchdog", keep, partial(systemd.run_watchdog, partial(_prove_alive, outbox)))
 
             async with trio.open_nursery() as producers:
+                facts = _Facts()
                 answers = {
+                    "facts": facts.tell,
                     "status": partial(status.from_daemon, settings, outbox, link, supervisor, started),
                     "tree": _tree,
                     "wake": partial(_wake, outbox),
                 }
                 await producers.start(run_control, settings.socket, answers, name="control")
+                start = partial(_start, producers)
                 life = Lifecycle(outbox, settings.name, __version__)
-                _start(producers, "lifecycle", keep, life.run)
+                start("lifecycle", keep, life.run)
+                if settings.facts:
+                    start("facts", keep, partial(run_facts, settings.facts, outbox.append, task_status=facts))
                 log.info("running", agent=settings.name, outbox=str(settings.database))
                 systemd.notify("READY=1")
                 task_status.started(outbox)
@@ -74,6 +82,25 @@ async def run_agent(
                     await outbox.wait_empty()
             links.cancel_scope.cancel()
     log.info("stopped")
+
+
+class _Facts:
+    """The newest facts, whichever run of their task gathered them; a `task_status` for that task."""
+
+    def __init__(self) -> None:
+        self._newest: Newest | None = None
+        self.known = trio.Event()  # set once there is something, if only what the last run of the agent kept
+
+    def started(self, newest: Newest | None = None) -> None:
+        self._newest = newest
+        self.known.set()
+
+    def __call__(self) -> Mapping[str, Any]:
+        return self._newest.facts if self._newest else {}
+
+    async def tell(self) -> object:
+        await trio.lowlevel.checkpoint()
+        return self()
 
 
 def _start(nursery: trio.Nursery, name: str, keep: object, service: object) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from mra.aio.session import Access
 from mra.errors import BadInput
+from mra.facts.settings import FactsSettings
 from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, OutboxSettings, Overflow
 from mra.outbox.record import Lane
 from mra.units import parse_duration, parse_size
@@ -59,12 +60,20 @@ class _Uplink(msgspec.Struct, forbid_unknown_fields=True):
     patience: str | int | float = "10s"
 
 
+class _Facts(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool = True
+    refresh: str | int | float = "10m"
+    full: str | int | float = "4h"
+    skip: list[str] = msgspec.field(default_factory=list)
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     agent: _Agent
     saas: _Saas
     outbox: _Outbox = msgspec.field(default_factory=_Outbox)
     lanes: dict[str, _Lane] = msgspec.field(default_factory=dict)
     uplink: _Uplink = msgspec.field(default_factory=_Uplink)
+    facts: _Facts = msgspec.field(default_factory=_Facts)
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Settings:
     durability: str
     outbox: OutboxSettings
     uplink: UplinkSettings
+    facts: FactsSettings | None  # None when facts are switched off
 
     @property
     def database(self) -> Path:
@@ -134,6 +144,7 @@ class _Reader:
             access=self._access(parsed),
             durability=parsed.saas.durability,
             outbox=self._outbox(parsed),
+            facts=self._facts(parsed),
             uplink=UplinkSettings(
                 retry_first=self._duration("uplink.retry_first", parsed.uplink.retry_first),
                 retry_cap=self._duration("uplink.retry_cap", parsed.uplink.retry_cap),
@@ -180,6 +191,22 @@ class _Reader:
             replay_bytes=self._size("outbox.replay_bytes", raw.replay_bytes),
             lanes=self._lanes(parsed.lanes),
         )
+
+    def _facts(self, parsed: _File) -> FactsSettings | None:
+        raw = parsed.facts
+        try:
+            settings = FactsSettings(
+                identity=parsed.agent.name,
+                file=self._path(parsed.agent.state) / "facts.json",
+                skip=frozenset(raw.skip),
+                refresh_every=self._duration("facts.refresh", raw.refresh),
+                full_every=self._duration("facts.full", raw.full),
+            )
+        except BadInput as error:
+            sentence = error.sentence.replace("facts.refresh_every", "facts.refresh")
+            sentence = sentence.replace("facts.full_every", "facts.full").removeprefix(f"{self._file}: ")
+            raise BadInput(f"{self._file}: {sentence}") from error
+        return settings if raw.enabled else None
 
     def _lanes(self, raw: dict[str, _Lane]) -> MappingProxyType[Lane, LanePolicy]:
         for name in raw:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import asynccontextmanager, closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from mra.app import run_agent
+from mra.control import ask_daemon
+from mra.errors import BadInput
 from mra.settings import read_settings
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+LAB = Path(__file__).parents[1] / "lab" / "agent"
 CONFIG = """
 [agent]
 name = "site1"
@@ -65,3 +66,44 @@ async def test_a_run_leaves_its_start_and_its_stop_in_the_outbox(config):
     async with running(config):
         await wait_for(lambda: rows(config, "events"))
     assert [subject.split(".")[2] for subject, _ in rows(config, "events")] == ["startup", "shutdown"]
+
+
+async def test_the_facts_go_out_and_can_be_asked_for(config):
+    async with running(config) as settings:
+        await wait_for(lambda: rows(config, "nodes"))
+        told = await trio.to_thread.run_sync(ask_daemon, settings.socket, "facts")
+    (subject, event), *_ = rows(config, "nodes")
+    assert subject == event["data"]["facts"]["machine_room"]["identity"] == told["machine_room"]["identity"] == "site1"
+    assert (settings.state / "facts.json").stat().st_mode & 0o777 == 0o600
+
+
+async def test_facts_can_be_switched_off(config):
+    config.write_text(CONFIG + "[facts]\nenabled = false\n")
+    async with running(config):
+        await wait_for(lambda: rows(config, "events"))
+    assert not rows(config, "nodes")
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ('[facts]\nskip = ["moon"]', "agent.toml: There is no group of facts 'moon'"),
+        ('[facts]\nrefresh = "soon"', "agent.toml: facts.refresh is 'soon'"),
+        ('[facts]\nfull = "0s"', "agent.toml: facts.full is 0"),
+        ("[facts]\nall = true", "agent.toml: unknown key `all`"),
+    ],
+)
+def test_a_mistake_in_a_section_names_the_file_and_the_key(config, lines, complaint):
+    config.write_text(CONFIG + lines)
+    with pytest.raises(BadInput) as refused:
+        read_settings(config)
+    assert complaint in refused.value.sentence
+    assert refused.value.sentence.count("agent.toml") == 1
+
+
+def test_what_the_sample_shows_is_what_holds_without_it(tmp_path):
+    sample = (LAB / "agent.toml").read_text()
+    (tmp_path / "acme.password").write_text("secret")
+    (tmp_path / "whole.toml").write_text(sample)
+    (tmp_path / "short.toml").write_text(sample[: sample.index("[outbox]")])
+    assert read_settings(tmp_path / "whole.toml") == read_settings(tmp_path / "short.toml")

@@ -20,6 +20,7 @@ _COMMANDS = {
     "run": "mra.cli.run:run",
     "status": "mra.cli.status:status",
     "submit": "mra.cli.submit:submit",
+    "facts": "mra.cli.facts:facts",
     "outbox": "mra.cli.outbox:outbox",
     "saas": "mra.cli.saas:saas",
     "completion": "mra.cli.completion:completion",
