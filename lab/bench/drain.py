@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from mra.clock import now
 from mra.outbox import drain as units
 from mra.outbox import sqlite
 from mra.outbox.outbox import open_outbox, prepare
-from mra.outbox.policy import OutboxSettings
+from mra.outbox.policy import DEFAULT_POLICIES, OutboxSettings
 from mra.outbox.record import Draft, Lane
 from mra.outbox.store import Request, accept
 from mra.uplink.service import LinkStatus, UplinkSettings, run_uplink
@@ -27,7 +28,8 @@ from tests.harness.saas import LAB, Saas, open_saas
 if TYPE_CHECKING:
     from mra.outbox.outbox import Outbox
 
-SETTINGS = OutboxSettings(ballast=0, replay_bytes=64 << 30, max_bytes=16 << 30)
+_ROOMY = {lane: replace(policy, max_bytes=16 << 30) for lane, policy in DEFAULT_POLICIES.items()}
+SETTINGS = OutboxSettings(ballast=0, replay_bytes=64 << 30, max_bytes=16 << 30, lanes=_ROOMY)
 UPLINK = UplinkSettings(retry_cap=0.5)
 _GROUP = 2000
 
