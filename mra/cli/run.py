@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @click.command()
 @config_option
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Least level that is logged.",
 )
 def run(config: Path, log_level: str) -> None:
     """Run the agent until SIGTERM or SIGINT.

@@ -34,13 +34,22 @@ def access_options(function: F) -> F:
     """`--server`, `--user`, `--password-file`."""
     for option in (
         click.option(
-            "--password-file", type=click.Path(path_type=Path), envvar="MRA_SAAS_PASSWORD_FILE", show_envvar=True
+            "--password-file",
+            type=click.Path(path_type=Path),
+            envvar="MRA_SAAS_PASSWORD_FILE",
+            show_envvar=True,
+            help="File with that user's password.",
         ),
         click.option(
             "--user", envvar="MRA_SAAS_USER", show_envvar=True, help="User of the account that owns the streams."
         ),
         click.option(
-            "--server", default="nats://127.0.0.1:4222", envvar="MRA_SAAS_SERVER", show_default=True, show_envvar=True
+            "--server",
+            help="Address of the nats-server.",
+            default="nats://127.0.0.1:4222",
+            envvar="MRA_SAAS_SERVER",
+            show_default=True,
+            show_envvar=True,
         ),
     ):
         function = option(function)

@@ -153,7 +153,7 @@ INSERT INTO lane (name, rank, epoch) VALUES
   ('metrics',     4, lower(hex(randomblob(8))));
 
 -- The public inspection surface. Columns may be added to a view; they are never renamed or removed within a major
--- version. Programs should open the file read-only (`sqlite3 -readonly`, `mode=ro`).
+-- version. Bodies are shown as text (the tables hold the bytes). Programs should open the file read-only (`sqlite3 -readonly`, `mode=ro`).
 
 CREATE VIEW v_lanes AS
 -- One row per lane: its counters and marks. `imbalance` is 0, or the conservation law is broken.
@@ -164,33 +164,33 @@ FROM lane ORDER BY rank;
 
 CREATE VIEW v_rows AS
 -- Every row that is still here, delivered ones within the replay window included. Ask for a lane and a range of `seq`.
-SELECT 'submissions' AS lane, seq, id, subject, key, headers, body, size, wall FROM row_submissions
-UNION ALL SELECT 'events',  seq, id, subject, key, headers, body, size, wall FROM row_events
-UNION ALL SELECT 'nodes',   seq, id, subject, key, headers, body, size, wall FROM row_nodes
-UNION ALL SELECT 'metrics', seq, id, subject, key, headers, body, size, wall FROM row_metrics;
+SELECT 'submissions' AS lane, seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_submissions
+UNION ALL SELECT 'events',  seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_events
+UNION ALL SELECT 'nodes',   seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_nodes
+UNION ALL SELECT 'metrics', seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_metrics;
 
 CREATE VIEW v_backlog AS
 -- Rows that wait, and those in flight: sent, but not yet proven to be stored.
 SELECT 'submissions' AS lane, seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch') AS accepted_at,
-       seq <= (SELECT claimed_through FROM lane WHERE name = 'submissions') AS in_flight, body
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'submissions') AS in_flight, CAST(body AS TEXT) AS body
 FROM row_submissions WHERE seq > (SELECT settled_through FROM lane WHERE name = 'submissions')
 UNION ALL
 SELECT 'events', seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch'),
-       seq <= (SELECT claimed_through FROM lane WHERE name = 'events'), body
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'events'), CAST(body AS TEXT) AS body
 FROM row_events WHERE seq > (SELECT settled_through FROM lane WHERE name = 'events')
 UNION ALL
 SELECT 'nodes', seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch'),
-       seq <= (SELECT claimed_through FROM lane WHERE name = 'nodes'), body
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'nodes'), CAST(body AS TEXT) AS body
 FROM row_nodes WHERE seq > (SELECT settled_through FROM lane WHERE name = 'nodes')
 UNION ALL
 SELECT 'metrics', seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch'),
-       seq <= (SELECT claimed_through FROM lane WHERE name = 'metrics'), body
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'metrics'), CAST(body AS TEXT) AS body
 FROM row_metrics WHERE seq > (SELECT settled_through FROM lane WHERE name = 'metrics');
 
 CREATE VIEW v_parked AS
 -- Dead letters with the reason; `mra outbox requeue` and `mra outbox drop` take the number `no`.
 SELECT no, lane, seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch') AS accepted_at,
-       datetime(parked_wall / 1000000000, 'unixepoch') AS parked_at, reason, body
+       datetime(parked_wall / 1000000000, 'unixepoch') AS parked_at, reason, CAST(body AS TEXT) AS body
 FROM parked;
 
 CREATE VIEW v_losses AS

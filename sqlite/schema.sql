@@ -1,0 +1,212 @@
+-- The database as it stands today: every migration in order. A test holds this file to `migrations/`.
+
+-- The outbox: every event, metric, node report and submission that this agent has accepted.
+--
+-- Each lane is a table of its own. Appends go to the right edge of its B-tree, delivered rows are deleted from the
+-- left edge in slices, and a reader of one lane never steps over the rows of another. Where a lane stands is one
+-- small row in `lane`; no stored row is ever updated:
+--
+--     seq <= settled_through                      delivered, kept for the replay window
+--     settled_through < seq <= claimed_through    sent or about to be sent; no policy may shed it
+--     claimed_through < seq                       waiting
+--
+-- Conservation law, kept by every transaction: accepted = delivered + waiting + parked + shed.
+
+CREATE TABLE meta (
+  -- Facts about the file itself: `salvaged_from` names the damaged file that this one was rebuilt from.
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE boot (
+  -- One row per boot of the host. The outbox's own clock counts only time that the host was seen running, so no step
+  -- of the wall clock can age a row: it reads `elapsed + (mono - mono_from)`.
+  no        INTEGER PRIMARY KEY,
+  boot_id   TEXT    NOT NULL UNIQUE,
+  elapsed   INTEGER NOT NULL,  -- the outbox's own clock, ns, when this boot was first seen
+  mono_from INTEGER NOT NULL,  -- CLOCK_BOOTTIME, ns, at that moment
+  mono_last INTEGER NOT NULL   -- CLOCK_BOOTTIME, ns, when the host was last seen running
+) STRICT;
+
+CREATE TABLE lane (
+  -- Where each lane stands.
+  name            TEXT PRIMARY KEY,
+  rank            INTEGER NOT NULL,            -- order of display
+  epoch           TEXT    NOT NULL,            -- random name of this run of sequence numbers at the SaaS
+  next_seq        INTEGER NOT NULL DEFAULT 1,
+  claimed_through INTEGER NOT NULL DEFAULT 0,
+  settled_through INTEGER NOT NULL DEFAULT 0,
+  checkpoint_seq  INTEGER NOT NULL DEFAULT 0,  -- stream sequence of the newest checkpoint we know of
+  epoch_total     INTEGER NOT NULL DEFAULT 0,  -- rows delivered in this epoch; the checkpoint carries it too
+  thinned_through INTEGER NOT NULL DEFAULT 0,  -- where the policy `thin` goes on
+  accepted        INTEGER NOT NULL DEFAULT 0,
+  delivered       INTEGER NOT NULL DEFAULT 0,
+  waiting         INTEGER NOT NULL DEFAULT 0,
+  parked          INTEGER NOT NULL DEFAULT 0,
+  shed            INTEGER NOT NULL DEFAULT 0,
+  accepted_bytes  INTEGER NOT NULL DEFAULT 0,
+  waiting_bytes   INTEGER NOT NULL DEFAULT 0,
+  held            TEXT,                        -- why the lane stands still; NULL while it may run
+  CHECK (accepted = delivered + waiting + parked + shed),
+  CHECK (settled_through <= claimed_through AND claimed_through < next_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE row_submissions (
+  -- The rows of one lane; the other lanes have the same columns.
+  seq     INTEGER PRIMARY KEY,
+  size    INTEGER NOT NULL,   -- bytes that count against the lane's limit
+  sum     INTEGER NOT NULL,   -- CRC-32 over seq, id, subject, headers and body
+  wall    INTEGER NOT NULL,   -- wall clock, ns since 1970: for people, never for decisions
+  mono    INTEGER NOT NULL,   -- CLOCK_BOOTTIME, ns, in boot number `boot`
+  boot    INTEGER NOT NULL,
+  expires INTEGER,            -- on the outbox's own clock, ns: when the producer no longer wants it delivered
+  id      TEXT    NOT NULL,   -- random; names the record wherever it goes
+  subject TEXT    NOT NULL,   -- relative to the lane's prefix
+  key     TEXT,               -- what `newest-per-key` compares
+  headers TEXT,               -- ready for the wire: "Name: value" lines ending in CR LF
+  body    BLOB    NOT NULL    -- last, so that no other column hides behind its overflow pages
+) STRICT;
+CREATE INDEX row_submissions_id ON row_submissions (id);  -- a repeated submission is recognised by its id
+
+CREATE TABLE row_events (
+  seq INTEGER PRIMARY KEY, size INTEGER NOT NULL, sum INTEGER NOT NULL,
+  wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL, expires INTEGER,
+  id TEXT NOT NULL, subject TEXT NOT NULL, key TEXT, headers TEXT, body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE row_nodes (
+  seq INTEGER PRIMARY KEY, size INTEGER NOT NULL, sum INTEGER NOT NULL,
+  wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL, expires INTEGER,
+  id TEXT NOT NULL, subject TEXT NOT NULL, key TEXT, headers TEXT, body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE row_metrics (
+  seq INTEGER PRIMARY KEY, size INTEGER NOT NULL, sum INTEGER NOT NULL,
+  wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL, expires INTEGER,
+  id TEXT NOT NULL, subject TEXT NOT NULL, key TEXT, headers TEXT, body BLOB NOT NULL
+) STRICT;
+
+-- Partial indexes: rows without a key or without an expiry cost nothing.
+CREATE INDEX row_submissions_key ON row_submissions (key, seq) WHERE key IS NOT NULL;
+CREATE INDEX row_events_key ON row_events (key, seq) WHERE key IS NOT NULL;
+CREATE INDEX row_nodes_key ON row_nodes (key, seq) WHERE key IS NOT NULL;
+CREATE INDEX row_metrics_key ON row_metrics (key, seq) WHERE key IS NOT NULL;
+CREATE INDEX row_submissions_expires ON row_submissions (expires) WHERE expires IS NOT NULL;
+CREATE INDEX row_events_expires ON row_events (expires) WHERE expires IS NOT NULL;
+CREATE INDEX row_nodes_expires ON row_nodes (expires) WHERE expires IS NOT NULL;
+CREATE INDEX row_metrics_expires ON row_metrics (expires) WHERE expires IS NOT NULL;
+
+CREATE TABLE checkpoint (
+  -- Stretches of rows that the SaaS is known to hold, for as long as the rows are kept: a batch each, or several small
+  -- ones that were settled within seconds.
+  lane        TEXT    NOT NULL,
+  through_seq INTEGER NOT NULL,
+  epoch       TEXT    NOT NULL,
+  first_seq   INTEGER NOT NULL,
+  count       INTEGER NOT NULL,
+  bytes       INTEGER NOT NULL,
+  stream_seq  INTEGER NOT NULL,  -- of the newest checkpoint among them
+  wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL,  -- when the first of them was settled
+  PRIMARY KEY (lane, through_seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parked (
+  -- Dead letters: rows that the SaaS refused for good, or whose bytes no longer match their checksum.
+  no INTEGER PRIMARY KEY AUTOINCREMENT,
+  lane TEXT NOT NULL, seq INTEGER NOT NULL,
+  reason      TEXT    NOT NULL,
+  parked_wall INTEGER NOT NULL,
+  size INTEGER NOT NULL, sum INTEGER NOT NULL, wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL,
+  expires INTEGER, id TEXT NOT NULL, subject TEXT NOT NULL, key TEXT, headers TEXT, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX parked_id ON parked (lane, id);
+
+CREATE TABLE loss (
+  -- What left without being delivered, and why. Neighbouring losses of one reason share a row.
+  no INTEGER PRIMARY KEY AUTOINCREMENT,
+  lane      TEXT    NOT NULL,
+  reason    TEXT    NOT NULL,  -- age, ttl, bytes, superseded, thinned, dropped, corrupt, saas-lost-tail
+  first_seq INTEGER NOT NULL,
+  last_seq  INTEGER NOT NULL,
+  count     INTEGER NOT NULL,
+  bytes     INTEGER NOT NULL,
+  detail    TEXT,
+  wall      INTEGER NOT NULL,
+  closed    INTEGER NOT NULL DEFAULT 0,  -- 1 when later losses go into a row of their own, so that a report stays true
+  reported  INTEGER NOT NULL DEFAULT 0   -- 1 when an event has told the SaaS, or when nobody needs to be told
+) STRICT;
+CREATE INDEX loss_unreported ON loss (no) WHERE reported = 0;
+
+CREATE TABLE audit (
+  -- What people did to the outbox by hand, and rare decisions of the agent.
+  no INTEGER PRIMARY KEY AUTOINCREMENT,
+  wall   INTEGER NOT NULL,
+  actor  TEXT    NOT NULL,
+  action TEXT    NOT NULL,
+  lane   TEXT,
+  count  INTEGER NOT NULL,
+  detail TEXT
+) STRICT;
+
+INSERT INTO lane (name, rank, epoch) VALUES
+  ('submissions', 1, lower(hex(randomblob(8)))),
+  ('events',      2, lower(hex(randomblob(8)))),
+  ('nodes',       3, lower(hex(randomblob(8)))),
+  ('metrics',     4, lower(hex(randomblob(8))));
+
+-- The public inspection surface. Columns may be added to a view; they are never renamed or removed within a major
+-- version. Bodies are shown as text (the tables hold the bytes). Programs should open the file read-only (`sqlite3 -readonly`, `mode=ro`).
+
+CREATE VIEW v_lanes AS
+-- One row per lane: its counters and marks. `imbalance` is 0, or the conservation law is broken.
+SELECT name AS lane, accepted, delivered, waiting, parked, shed, waiting_bytes,
+       accepted - delivered - waiting - parked - shed AS imbalance,
+       next_seq - 1 AS last_seq, settled_through, claimed_through, checkpoint_seq, epoch, held
+FROM lane ORDER BY rank;
+
+CREATE VIEW v_rows AS
+-- Every row that is still here, delivered ones within the replay window included. Ask for a lane and a range of `seq`.
+SELECT 'submissions' AS lane, seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_submissions
+UNION ALL SELECT 'events',  seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_events
+UNION ALL SELECT 'nodes',   seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_nodes
+UNION ALL SELECT 'metrics', seq, id, subject, key, headers, CAST(body AS TEXT) AS body, size, wall FROM row_metrics;
+
+CREATE VIEW v_backlog AS
+-- Rows that wait, and those in flight: sent, but not yet proven to be stored.
+SELECT 'submissions' AS lane, seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch') AS accepted_at,
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'submissions') AS in_flight, CAST(body AS TEXT) AS body
+FROM row_submissions WHERE seq > (SELECT settled_through FROM lane WHERE name = 'submissions')
+UNION ALL
+SELECT 'events', seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch'),
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'events'), CAST(body AS TEXT) AS body
+FROM row_events WHERE seq > (SELECT settled_through FROM lane WHERE name = 'events')
+UNION ALL
+SELECT 'nodes', seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch'),
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'nodes'), CAST(body AS TEXT) AS body
+FROM row_nodes WHERE seq > (SELECT settled_through FROM lane WHERE name = 'nodes')
+UNION ALL
+SELECT 'metrics', seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch'),
+       seq <= (SELECT claimed_through FROM lane WHERE name = 'metrics'), CAST(body AS TEXT) AS body
+FROM row_metrics WHERE seq > (SELECT settled_through FROM lane WHERE name = 'metrics');
+
+CREATE VIEW v_parked AS
+-- Dead letters with the reason; `mra outbox requeue` and `mra outbox drop` take the number `no`.
+SELECT no, lane, seq, id, subject, size, datetime(wall / 1000000000, 'unixepoch') AS accepted_at,
+       datetime(parked_wall / 1000000000, 'unixepoch') AS parked_at, reason, CAST(body AS TEXT) AS body
+FROM parked;
+
+CREATE VIEW v_losses AS
+-- What left undelivered, by reason and range.
+SELECT no, lane, reason, count, bytes, first_seq, last_seq, datetime(wall / 1000000000, 'unixepoch') AS lost_at,
+       detail, reported
+FROM loss;
+
+CREATE VIEW v_checkpoints AS
+-- Stretches of delivered rows that are still kept, and the stream sequence of the checkpoint that proves each.
+SELECT lane, first_seq, through_seq, count, bytes, stream_seq, epoch,
+       datetime(wall / 1000000000, 'unixepoch') AS settled_at
+FROM checkpoint;
+
+CREATE VIEW v_audit AS
+-- Who changed what by hand, and when.
+SELECT no, datetime(wall / 1000000000, 'unixepoch') AS at, actor, action, lane, count, detail FROM audit;
