@@ -23,6 +23,7 @@ from mra.lock import daemon_lock
 from mra.log import logger
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.service import run_upkeep, run_watch
+from mra.submit import run_intake
 from mra.supervise import Supervisor
 from mra.uplink.service import LinkStatus, run_uplink
 
@@ -67,6 +68,8 @@ async def run_agent(
                 start("lifecycle", keep, life.run)
                 if settings.facts:
                     start("facts", keep, partial(run_facts, settings.facts, outbox.append, task_status=facts))
+                if settings.takes_submissions:
+                    start("submissions", keep, partial(run_intake, settings.submit, outbox.append))
                 log.info("running", agent=settings.name, outbox=str(settings.database))
                 systemd.notify("READY=1")
                 task_status.started(outbox)

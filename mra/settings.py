@@ -19,7 +19,8 @@ from mra.aio.session import Access
 from mra.errors import BadInput
 from mra.facts.settings import FactsSettings
 from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, OutboxSettings, Overflow
-from mra.outbox.record import Lane
+from mra.outbox.record import LARGEST_BODY, Lane
+from mra.submit.intake import IntakeSettings
 from mra.units import parse_duration, parse_size
 from mra.uplink.service import UplinkSettings
 
@@ -67,6 +68,13 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     skip: list[str] = msgspec.field(default_factory=list)
 
 
+class _Submit(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool = True
+    socket: str | None = None
+    mode: str = "0666"
+    max_payload: str | int = "1008KiB"
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     agent: _Agent
     saas: _Saas
@@ -74,6 +82,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     lanes: dict[str, _Lane] = msgspec.field(default_factory=dict)
     uplink: _Uplink = msgspec.field(default_factory=_Uplink)
     facts: _Facts = msgspec.field(default_factory=_Facts)
+    submit: _Submit = msgspec.field(default_factory=_Submit)
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,8 @@ class Settings:
     outbox: OutboxSettings
     uplink: UplinkSettings
     facts: FactsSettings | None  # None when facts are switched off
+    submit: IntakeSettings
+    takes_submissions: bool  # whether the daemon serves the socket; the file can be written to all the same
 
     @property
     def database(self) -> Path:
@@ -104,8 +115,12 @@ class Settings:
         return self.state / "daemon.lock"
 
 
-def read_settings(file: Path) -> Settings:
-    """Settings from `file`; paths in it are relative to it. Raises BadInput."""
+def read_settings(file: Path, *, secrets: bool = True) -> Settings:
+    """Settings from `file`; paths in it are relative to it. Raises BadInput.
+
+    Without `secrets` the files that hold them are not looked at, and `access` opens nothing: for commands that any
+    user may run.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -120,7 +135,7 @@ def read_settings(file: Path) -> Settings:
         parsed = msgspec.convert(raw, _File)
     except msgspec.ValidationError as error:
         raise BadInput(f"{file}: {_plain(str(error))}.") from error
-    return _Reader(file).settings(parsed)
+    return _Reader(file, secrets).settings(parsed)
 
 
 def _plain(message: str) -> str:
@@ -130,8 +145,9 @@ def _plain(message: str) -> str:
 class _Reader:
     """Turns the parsed file into settings, naming the file and key in every complaint."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, secrets: bool) -> None:
         self._file = file
+        self._secrets = secrets
 
     def settings(self, parsed: _File) -> Settings:
         if not _NAME.fullmatch(parsed.agent.name):
@@ -145,6 +161,8 @@ class _Reader:
             durability=parsed.saas.durability,
             outbox=self._outbox(parsed),
             facts=self._facts(parsed),
+            submit=self._submit(parsed),
+            takes_submissions=parsed.submit.enabled,
             uplink=UplinkSettings(
                 retry_first=self._duration("uplink.retry_first", parsed.uplink.retry_first),
                 retry_cap=self._duration("uplink.retry_cap", parsed.uplink.retry_cap),
@@ -161,6 +179,8 @@ class _Reader:
                 raise self._bad("saas.urls", url, "start it with nats:// or tls://")
         if (saas.user is None) != (saas.password_file is None):
             raise BadInput(f"{self._file}: saas.user and saas.password_file go together: write both or neither.")
+        if not self._secrets:
+            return Access(tuple(saas.urls), parsed.agent.name)
         password = None
         if saas.password_file is not None:
             password = self._read("saas.password_file", saas.password_file).strip()
@@ -207,6 +227,20 @@ class _Reader:
             sentence = sentence.replace("facts.full_every", "facts.full").removeprefix(f"{self._file}: ")
             raise BadInput(f"{self._file}: {sentence}") from error
         return settings if raw.enabled else None
+
+    def _submit(self, parsed: _File) -> IntakeSettings:
+        raw = parsed.submit
+        if not re.fullmatch(r"0?[0-7]{3}", raw.mode):
+            raise self._bad("submit.mode", raw.mode, 'write it as chmod takes it, such as "0666" or "0660"')
+        max_payload = self._size("submit.max_payload", raw.max_payload)
+        if not 1 <= max_payload <= LARGEST_BODY:
+            raise self._bad("submit.max_payload", str(raw.max_payload), "use 1B to 64MiB")
+        return IntakeSettings(
+            path=self._path(raw.socket or str(Path(parsed.agent.state) / "submit.sock")),
+            identity=parsed.agent.name,
+            mode=int(raw.mode, 8),
+            max_payload=max_payload,
+        )
 
     def _lanes(self, raw: dict[str, _Lane]) -> MappingProxyType[Lane, LanePolicy]:
         for name in raw:

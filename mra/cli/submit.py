@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,14 @@ import click
 
 from mra.cli import show
 from mra.cli.options import LANE, config_option, json_option
-from mra.errors import BadInput
+from mra.errors import BadInput, MraError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from mra.outbox.record import Draft, Receipt
     from mra.settings import Settings
+    from mra.submit.message import Submission
 
 _GROUP = 1000
 
@@ -30,37 +34,70 @@ _GROUP = 1000
 )
 @click.option("--id", "id_", help="Name of the submission: the same id is accepted once, so a retry is safe.")
 @click.option("--ttl", help="Give up on it after this much uptime of the host, such as 24h.")
+@click.option("--reliable", is_flag=True, help="Tell consumers that the sender counts on delivery.")
+@click.option("--priority", type=click.IntRange(0, 4), help="For consumers: 0 is first, 4 is last and the default.")
+@click.option("--tries", type=click.IntRange(1), help="Accepted for compatibility: the agent never gives up by count.")
+@click.option("--sender", help="Who submits; through the socket the agent names the user itself.")
 @click.option("--key", help="Key for lanes that keep the newest record of each key.")
 @click.option("--lines", is_flag=True, help="Accept every line of FILE as a record of its own.")
+@click.option(
+    "--socket",
+    type=click.Path(path_type=Path),
+    envvar="MRA_SUBMIT_SOCKET",
+    show_envvar=True,
+    help="Hand it to the agent through this socket, without looking at the configuration.",
+)
 def submit(
     config: Path, as_json: bool, subject: str, file: Path, lane: str, headers: tuple[str, ...], id_: str | None,
-    ttl: str | None, key: str | None, lines: bool,
+    ttl: str | None, reliable: bool, priority: int | None, tries: int | None, sender: str | None, key: str | None,
+    lines: bool, socket: Path | None,
 ) -> None:  # fmt: skip
     """Accept FILE (or standard input) as a submission on SUBJECT and print its id.
 
     When the command succeeds the record is on disk and will be delivered, whatever happens to this host short of
-    losing the disk. Exit code 75 means there was no room: nothing was accepted, try again later.
+    losing the disk. Exit code 75 means there was no room: nothing was accepted, try again later. A user who may not
+    write the outbox is served by the running daemon, through its submission socket.
 
     \b
     Examples:
-      mra submit app.orders order.json
+      mra submit app.orders order.json --reliable
       date | mra submit app.heartbeat --ttl 1h
       mra submit app.readings readings.ndjson --lines
     """
-    from mra.outbox.record import Draft, Lane
+    from mra.outbox.record import Draft, Lane, new_id
     from mra.settings import read_settings
+    from mra.submit.message import LOWEST_PRIORITY, Submission
     from mra.units import parse_duration
 
-    settings = read_settings(config)
     if lines and id_:
         raise BadInput("--id names one record and --lines makes many: leave one of them out.")
     lifetime = None if ttl is None else parse_duration(ttl, "--ttl")
-    bodies = _bodies(file, lines)
     parsed = _headers(headers)
-    drafts = [Draft(Lane(lane), subject, body, parsed, key, id_, lifetime) for body in bodies]
-    if not drafts:
+    plain = lane != Lane.SUBMISSIONS
+    if plain and (reliable or sender or tries is not None or priority is not None):
+        raise BadInput("--reliable, --priority, --tries and --sender belong to submissions: leave them or --lane out.")
+    settings = None if socket else read_settings(config, secrets=False)
+    through = socket or (settings.submit.path if settings and not _may_write(settings.database) else None)
+    if through and (plain or key):
+        raise BadInput(f"Only submissions without a key pass {through}: leave --lane and --key out.")
+    bodies = _bodies(file, lines)
+    if not bodies:
         raise BadInput(f"{file} holds no records: give at least one line.")
-    receipts = _accept(settings, drafts)
+
+    def submission(body: bytes) -> Submission:
+        urgency = LOWEST_PRIORITY if priority is None else priority
+        return Submission(subject, body, reliable, lifetime, urgency, tries, parsed, sender, id_ or new_id())
+
+    if through:
+        receipts = _hand_over(through, map(submission, bodies), len(bodies))
+    else:
+        assert settings is not None
+        if plain:
+            drafts = [Draft(Lane(lane), subject, body, parsed, key, id_, lifetime) for body in bodies]
+        else:
+            record = _recorder(settings)
+            drafts = [record(submission(body))._replace(key=key) for body in bodies]
+        receipts = _accept(settings, drafts)
     if as_json:
         found = [{"lane": r.lane.value, "seq": r.seq, "id": r.id, "repeated": r.repeated} for r in receipts]
         show.print_json_lines(found)
@@ -89,6 +126,56 @@ def _headers(texts: tuple[str, ...]) -> dict[str, str]:
     return headers
 
 
+def _may_write(database: Path) -> bool:
+    """Whether this user may write the outbox, or make it; false as well when its directory cannot be entered."""
+    if os.path.exists(database):
+        return os.access(database, os.R_OK | os.W_OK) and os.access(database.parent, os.W_OK | os.X_OK)
+    place = database.parent
+    while not os.path.exists(place) and place != place.parent:
+        place = place.parent
+    return os.access(place, os.W_OK | os.X_OK)
+
+
+def _recorder(settings: Settings) -> Callable[[Submission], Draft]:
+    """Turns submissions into records as the daemon does, so that one id of one user is one record either way."""
+    from mra.clock import now
+    from mra.submit.message import draft_of
+
+    uid, wall_ns, limit = os.geteuid(), now().wall, settings.submit.max_payload
+    name = f"user {_user_name(uid)}"
+
+    def record(submission: Submission) -> Draft:
+        sender = submission.sender or name
+        return draft_of(
+            submission, identity=settings.name, sender=sender, scope=str(uid), wall_ns=wall_ns, max_payload=limit
+        )
+
+    return record
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OSError):
+        return str(uid)
+
+
+def _hand_over(socket: Path, submissions: Iterable[Submission], count: int) -> list[Receipt]:
+    """Submit one after the other; a refusal says how many were accepted before it."""
+    from mra.submit import submit_over_socket
+
+    receipts: list[Receipt] = []
+    for submission in submissions:
+        try:
+            receipts.append(submit_over_socket(socket, submission))
+        except MraError:
+            _say_how_many(receipts, count)
+            raise
+    return receipts
+
+
 def _accept(settings: Settings, drafts: list[Draft]) -> list[Receipt]:
     """Accept in groups of one transaction each; a refusal says how many were accepted before it."""
     from mra.clock import now
@@ -104,8 +191,7 @@ def _accept(settings: Settings, drafts: list[Draft]) -> list[Receipt]:
             request = Request(drafts[start : start + _GROUP])
             outcome = accept(connection, settings.database, [request], settings.outbox, now())[0]
             if isinstance(outcome, Exception):
-                if receipts:
-                    click.echo(f"mra: {len(receipts)} of {len(drafts)} records were accepted.", err=True)
+                _say_how_many(receipts, len(drafts))
                 raise outcome
             receipts += outcome
     except sqlite.Error as error:
@@ -115,3 +201,8 @@ def _accept(settings: Settings, drafts: list[Draft]) -> list[Receipt]:
         if receipts:
             poke_daemon(settings.socket)
     return receipts
+
+
+def _say_how_many(receipts: list[Receipt], count: int) -> None:
+    if receipts:
+        click.echo(f"mra: {len(receipts)} of {count} records were accepted.", err=True)
