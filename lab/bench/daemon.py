@@ -81,7 +81,7 @@ async def _daemon(folder: Path, rows: int, idle: float) -> dict[str, float]:
             memory = peak_memory(child.pid)
             load = await _idle(child, idle)
             await child.terminate()
-    first, last = percent_rates(path)
+    first, last = percent_rates(path, rows)
     return {
         "rows": rows,
         "open": opening,

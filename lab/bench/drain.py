@@ -129,13 +129,12 @@ def measure_latency(where: Path, scale: float = 1.0) -> dict[str, float]:
         shutil.rmtree(folder)
 
 
-def percent_rates(path: Path) -> tuple[float, float]:
-    """Rows per second in the first and in the last percent of what was drained, by the settlements' own times."""
+def percent_rates(path: Path, total: int) -> tuple[float, float]:
+    """Rows per second in the first and the last percent of the first `total` rows, by the settlements' own times."""
     with closing(sqlite.connect_readonly(path)) as connection:
         marks = connection.execute(
             "SELECT through_seq, mono FROM checkpoint WHERE lane = 'events' ORDER BY 1"
         ).fetchall()
-    total = marks[-1][0]
 
     def rate(low: int, high: int) -> float:
         inside = [(seq, mono) for seq, mono in marks if low <= seq <= high]
