@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     ("the asyncio pocket", True, ("mra.aio",)),
     ("outbox", True, ("mra.outbox", "mra.events")),
     ("uplink", True, ("mra.uplink",)),
+    ("desired state", True, ("mra.config",)),
     (
         "features",
         False,

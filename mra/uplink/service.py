@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -53,12 +53,23 @@ class LinkStatus:
 
 
 Connect = Callable[[Access], AbstractAsyncContextManager[Session]]
+Beside = Callable[[Session], Awaitable[None]]
 
 
 async def run_uplink(
-    outbox: Outbox, access: Access, settings: UplinkSettings, status: LinkStatus, *, connect: Connect = open_session
+    outbox: Outbox,
+    access: Access,
+    settings: UplinkSettings,
+    status: LinkStatus,
+    *,
+    connect: Connect = open_session,
+    beside: Sequence[Beside] = (),
 ) -> None:
-    """Drain `outbox` into the SaaS until cancelled. Never raises for anything that the SaaS or the network does."""
+    """Drain `outbox` into the SaaS until cancelled. Never raises for anything that the SaaS or the network does.
+
+    `beside` are services that share the connection: each is called with every new session, and cancelled with it. One
+    that fails is called again, and disturbs neither the others nor the lanes.
+    """
     delays = full_jitter(settings.retry_first, settings.retry_cap)
     while True:
         connected_at = trio.current_time()
@@ -66,7 +77,7 @@ async def run_uplink(
             async with connect(access) as session:
                 _note_connected(status, session)
                 connected_at = trio.current_time()
-                await _run_session(session, outbox, access, settings, status)
+                await _run_session(session, outbox, access, settings, status, beside)
         except* LinkLost as group:
             _note_lost(status, _first(group))
         except* MraError as group:
@@ -81,15 +92,33 @@ async def run_uplink(
 
 
 async def _run_session(
-    session: Session, outbox: Outbox, access: Access, settings: UplinkSettings, status: LinkStatus
+    session: Session,
+    outbox: Outbox,
+    access: Access,
+    settings: UplinkSettings,
+    status: LinkStatus,
+    beside: Sequence[Beside],
 ) -> None:
     link = JetStreamLink(session, access.name, patience=settings.patience)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(drain_lanes, outbox, link, status)
+        for service in beside:
+            nursery.start_soon(_run_beside, service, session, settings.retry_cap)
         await session.keep_alive(access.ping_seconds)
         nursery.cancel_scope.cancel()
     raise LinkLost("The connection to the SaaS is lost.")
+
+
+async def _run_beside(service: Beside, session: Session, pause: float) -> None:
+    while True:
+        try:
+            await service(session)
+        except* MraError as group:
+            log.once_per(60, "a service beside the lanes failed", reason=str(_first(group)))
+        except* Exception as group:
+            log.failure("a service beside the lanes crashed", group)
+        await trio.sleep(pause)
 
 
 async def drain_lanes(outbox: Outbox, link: Link, status: LinkStatus) -> None:
