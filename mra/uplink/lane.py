@@ -300,6 +300,8 @@ class LaneDrain:
         if len(batch.rows) > 1:
             self._pace.split(len(batch.rows))
             return
+        # The batch before this one may be stored and not settled yet; a marker that forgot it would undo it.
+        await self._reconcile()
         here = await self._outbox.read(drain.state, self._lane)
         if self._refusals >= _MANY_REFUSALS:
             self._refusals = 0
