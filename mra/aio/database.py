@@ -14,6 +14,7 @@ import aiosqlite
 import trio
 
 from mra.aio.loop import Loop, open_loop
+from mra.errors import StoreBroken
 from mra.outbox.sqlite import Error, translate
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ class Database:
     async def run(self, unit: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `unit(connection, ...)` in the database thread and return what it returns.
 
-        Raises StoreBroken (or DiskFull, Damaged, Busy) for SQLite's errors; other exceptions of the unit pass through.
+        Raises StoreBroken (or DiskFull, Damaged, Busy) for SQLite's errors and while the database is closed; other
+        exceptions of the unit pass through.
         Not cancellable once called: the unit is a transaction, and transactions end.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         connection = self._connection
         if connection is None:
-            raise trio.ClosedResourceError(f"{self._path} is closed")
+            raise StoreBroken(f"{self._path} is closed: try again when it has been reopened.")
         try:
             with trio.CancelScope(shield=True):
                 # aiosqlite offers statements one by one; whole functions in its thread are what `_execute` runs.

@@ -16,7 +16,7 @@ from mra.cli import show
 from mra.cli.options import LANE, actor, config_option, json_option
 from mra.errors import BadInput, Refused
 from mra.outbox import inspection, operator, sqlite
-from mra.outbox.outbox import prepare
+from mra.outbox.opening import prepare
 from mra.outbox.record import Lane
 from mra.settings import read_settings
 from mra.units import show_duration, show_size

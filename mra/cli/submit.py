@@ -181,7 +181,7 @@ def _accept(settings: Settings, drafts: list[Draft]) -> list[Receipt]:
     from mra.clock import now
     from mra.control import poke_daemon
     from mra.outbox import sqlite
-    from mra.outbox.outbox import prepare
+    from mra.outbox.opening import prepare
     from mra.outbox.store import Request, accept
 
     receipts: list[Receipt] = []

@@ -16,13 +16,18 @@ Modules, pure ones first:
     policy.py     how a lane is bounded, what overflow does
     sqlite.py     opening a connection the one right way; naming SQLite's errors
     schema.py     migrations
+    opening.py    what may be opened: refuses foreign, newer and half-salvaged files before a byte changes
     store.py      accept: rules and rows in one transaction
+    shedding.py   rows that go undelivered, by policy
     drain.py      what the uplink does to rows: claim, settle, rewind, park
     upkeep.py     ages, replay window, bounds of the file
-    ledger.py     losses, audit, parked rows by hand
+    ledger.py     losses and audit
+    operator.py   what a person may change by hand
+    pages.py      records straight from the pages of a file, where SQLite no longer finds them
     salvage.py    a damaged file becomes a new one, row by row; the old one is kept
     ballast.py    disk space set aside, so that a full disk cannot stop the draining
-    outbox.py     the Trio side: tickets, group commit, waking the uplink
+    outbox.py     the Trio side: tickets, group commit, waking the uplink, mending
+    service.py    the daemon's tasks: upkeep, other writers, reports of losses
     inspection.py questions for people: lanes, rows, verification
 
 Invariants:

@@ -26,13 +26,19 @@ class Ballast:
             return False
 
     def set_aside(self) -> bool:
-        """Reserve the blocks if the host can spare them; return whether they are reserved."""
-        if self.is_set or not self._size:
-            return self.is_set
-        room = os.statvfs(self._path.parent)
-        if room.f_bavail * room.f_frsize < self._min_free + self._size:
+        """Reserve the blocks if the host can spare them; return whether they are reserved. Never raises."""
+        if not self._size:
+            self.release()
             return False
-        descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        if self.is_set:
+            return True
+        try:
+            room = os.statvfs(self._path.parent)
+            if room.f_bavail * room.f_frsize < self._min_free + self._size:
+                return False
+            descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
         try:
             os.posix_fallocate(descriptor, 0, self._size)
         except OSError:
@@ -43,7 +49,10 @@ class Ballast:
         return True
 
     def release(self) -> bool:
-        """Give the blocks up; return whether there were any."""
-        had = self.is_set
-        self._path.unlink(missing_ok=True)
+        """Give the blocks up; return whether there were any. Never raises."""
+        try:
+            had = self._path.stat().st_blocks > 0
+            self._path.unlink()
+        except OSError:
+            return False
         return had

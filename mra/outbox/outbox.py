@@ -16,10 +16,10 @@ from mra import clock
 from mra.aio.database import Database, open_database
 from mra.errors import MraError, StoreBroken
 from mra.log import logger
-from mra.outbox import elapsed, salvage, schema, sqlite, store
+from mra.outbox import salvage, sqlite, store
 from mra.outbox.ballast import Ballast
+from mra.outbox.opening import prepare
 from mra.outbox.record import Draft, Lane, Receipt
-from mra.outbox.transaction import transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -33,16 +33,19 @@ T = TypeVar("T")
 
 log = logger("outbox")
 _LARGEST_GROUP = 4096  # records in one commit: bounds how long one transaction takes
+_HEAVIEST_GROUP = 16 * 1024 * 1024  # bytes of bodies, likewise
+_STOPPING = "The agent is stopping: append again after its restart."
 
 
 class _Ticket:
     """One producer's request on its way through the writer."""
 
-    __slots__ = ("outcome", "request", "task")
+    __slots__ = ("outcome", "request", "size", "task")
 
     def __init__(self, request: store.Request, task: trio.lowlevel.Task) -> None:
         self.request = request
-        self.task: trio.lowlevel.Task | None = task
+        self.size = sum(len(draft.body) for draft in request.drafts)
+        self.task: trio.lowlevel.Task | None = task  # None once it was answered, or its producer was cancelled
         self.outcome: store.Outcome | None = None
 
 
@@ -52,11 +55,12 @@ class Outbox:
     def __init__(self, path: Path, settings: OutboxSettings, writer: Database, reader: Database) -> None:
         self.path = path
         self.settings = settings
-        self.ballast = Ballast(path.with_name(path.name + ".ballast"), settings.ballast, settings.min_free)
+        self.ballast = ballast_of(path, settings)
         self._writer = writer
         self._reader = reader
         self._queue: deque[_Ticket] = deque()
         self._queued = trio.Event()
+        self._is_stopped = False
         self._changed = {lane: trio.Event() for lane in Lane}
         self._progress = trio.Event()
         self._mending = trio.Lock()
@@ -69,11 +73,14 @@ class Outbox:
     async def append_many(self, drafts: Sequence[Draft], also: store.Unit | None = None) -> list[Receipt]:
         """Accept records, all or none, in order; returns after the commit that holds them.
 
-        `also(connection)` runs in the same transaction, so a change of state and its event are stored together.
-        Raises OutboxFull when there is no room (nothing was accepted), BadInput for a record that could never be
-        sent, StoreBroken when SQLite failed: the outcome is then unknown, and only a submission repeated under the
-        same id is certain to be accepted once. A cancelled caller does not know either.
+        `also(connection)` runs in the same transaction, so a change of state and its event are stored together; what
+        it raises is raised here, and nothing was accepted. Raises OutboxFull when there is no room (nothing was
+        accepted), BadInput for a record that could never be sent, StoreBroken when SQLite failed: the outcome is then
+        unknown, and only a submission repeated under the same id is certain to be accepted once. A caller that is
+        cancelled before its commit has begun leaves nothing behind; one that is cancelled later does not know.
         """
+        if self._is_stopped:
+            raise StoreBroken(_STOPPING)
         ticket = _Ticket(store.Request(drafts, also), trio.lowlevel.current_task())
         self._queue.append(ticket)
         self._queued.set()
@@ -91,26 +98,33 @@ class Outbox:
 
     async def run_unit(self, unit: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a writing unit that must get through (settle, park, prune): a full disk gives up the ballast for it."""
-        generation = self._generation
         try:
-            result = await self._writer.run(unit, *args, **kwargs)
+            result = await self._run(self._writer, unit, *args, **kwargs)
         except sqlite.DiskFull:
             if not self.ballast.release():
                 raise
             log.warning("disk full: ballast given up so that draining goes on", path=str(self.path))
-            result = await self._writer.run(unit, *args, **kwargs)
-        except StoreBroken as error:
-            await self._mend(error, generation)
-            raise
+            result = await self._run(self._writer, unit, *args, **kwargs)
         self._progress.set()
         self._progress = trio.Event()
         return result
 
     async def read(self, unit: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a reading unit beside the writer."""
+        return await self._run(self._reader, unit, *args, **kwargs)
+
+    async def _run(
+        self, database: Database, unit: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a unit; when its error leaves the file in doubt, mend the file before the error goes on its way."""
+        if self._mending.locked():
+            async with self._mending:
+                pass
         generation = self._generation
         try:
-            return await self._reader.run(unit, *args, **kwargs)
+            return await database.run(unit, *args, **kwargs)
+        except sqlite.DiskFull:
+            raise  # rolled back; the connection is as good as before
         except StoreBroken as error:
             await self._mend(error, generation)
             raise
@@ -139,64 +153,72 @@ class Outbox:
             while True:
                 await self._queued.wait()
                 self._queued = trio.Event()
-                while self._queue:
-                    await self._commit_group()
+                while group := self._next_group():
+                    await self._commit(group)
         finally:
-            self._fail_all(StoreBroken("The agent is stopping: append again after its restart."))
+            self._is_stopped = True
+            self._answer(list(self._queue), StoreBroken(_STOPPING))
+            self._queue.clear()
 
-    async def _commit_group(self) -> None:
+    def _next_group(self) -> list[_Ticket]:
+        """Tickets for one commit, oldest first. Those whose producer was cancelled meanwhile are dropped."""
         group: list[_Ticket] = []
-        size = 0
-        while self._queue and size < _LARGEST_GROUP:
+        rows = size = 0
+        while self._queue and rows < _LARGEST_GROUP and size < _HEAVIEST_GROUP:
             ticket = self._queue.popleft()
-            group.append(ticket)
-            size += len(ticket.request.drafts)
-        requests = [ticket.request for ticket in group]
-        outcomes: Sequence[store.Outcome]
-        failed = True
-        try:
-            outcomes = await self._writer.run(store.accept, self.path, requests, self.settings, clock.now())
-            failed = False
-        except MraError as error:
-            outcomes = [error] * len(group)
-            if not isinstance(error, sqlite.DiskFull):
-                await self._mend(error, self._generation)
-        except BaseException:
-            self._answer(group, [StoreBroken("The append ended unexpectedly; its outcome is unknown.")] * len(group))
-            raise
-        self._answer(group, outcomes)
-        if not failed:
-            self.wake({draft.lane for ticket in group for draft in ticket.request.drafts})
-
-    def _answer(self, group: Sequence[_Ticket], outcomes: Sequence[store.Outcome]) -> None:
-        for ticket, outcome in zip(group, outcomes, strict=True):
-            ticket.outcome = outcome
             if ticket.task is not None:
-                trio.lowlevel.reschedule(ticket.task)
-                ticket.task = None
+                group.append(ticket)
+                rows += len(ticket.request.drafts)
+                size += ticket.size
+        return group
 
-    def _fail_all(self, error: MraError) -> None:
-        group = list(self._queue)
-        self._queue.clear()
-        self._answer(group, [error] * len(group))
+    async def _commit(self, group: Sequence[_Ticket]) -> None:
+        requests = [ticket.request for ticket in group]
+        try:
+            outcomes = await self._run(self._writer, store.accept, self.path, requests, self.settings, clock.now())
+        except MraError as error:
+            self._answer(group, error)
+        except BaseException:
+            self._answer(group, StoreBroken("The append ended unexpectedly: its outcome is unknown."))
+            raise
+        else:
+            for ticket, outcome in zip(group, outcomes, strict=True):
+                self._settle(ticket, outcome)
+            self.wake({receipt.lane for outcome in outcomes if isinstance(outcome, list) for receipt in outcome})
 
-    async def _mend(self, error: Exception, generation: int) -> None:
-        """Reopen the file after an error that may have left the connection's picture of it wrong; salvage damage."""
-        if not isinstance(error, StoreBroken):
-            return
+    def _answer(self, group: Iterable[_Ticket], error: MraError) -> None:
+        """The same bad news for everyone, each in an object of its own: tasks that share one mix their tracebacks."""
+        for ticket in group:
+            copy = type(error)(*error.args)
+            copy.__cause__ = error
+            self._settle(ticket, copy)
+
+    def _settle(self, ticket: _Ticket, outcome: store.Outcome) -> None:
+        ticket.outcome = outcome
+        if ticket.task is not None:
+            trio.lowlevel.reschedule(ticket.task)
+            ticket.task = None
+
+    async def _mend(self, error: StoreBroken, generation: int) -> None:
+        """Reopen the file after an error that may have left the connection's picture of it wrong; salvage damage.
+
+        When that fails too, the file stays closed, and the next unit tries again.
+        """
         with trio.CancelScope(shield=True):
             async with self._mending:
                 if self._generation != generation:
                     return
                 self._generation += 1
                 log.error("database failed, reopening it", error=str(error))
-                await self._reader.aclose()
-                await self._writer.aclose()
-                if isinstance(error, sqlite.Damaged):
-                    report = await trio.to_thread.run_sync(salvage.salvage, self.path)
-                    log.error("damaged database salvaged", **report.fields())
-                await self._writer.reopen()
-                await self._reader.reopen()
+                try:
+                    await self._reader.aclose()
+                    await self._writer.aclose()
+                    if isinstance(error, sqlite.Damaged):
+                        await _salvage(self.path)
+                    await self._writer.reopen()
+                    await self._reader.reopen()
+                except MraError as worse:
+                    log.error("reopening the database failed", error=str(worse))
         self.wake()
 
 
@@ -205,30 +227,18 @@ def _waiting(connection: Connection) -> int:
     return int(row[0])
 
 
-def prepare(path: Path, settings: OutboxSettings) -> Connection:
-    """A read-write connection to an up-to-date outbox, created when absent. The caller closes it."""
-    schema.secure(path)
-    connection = sqlite.connect(path, max_bytes=settings.max_bytes, synchronous=settings.synchronous)
-    try:
-        schema.migrate(connection, path)
-        with transaction(connection):
-            elapsed.touch(connection, clock.now())
-    except sqlite.Error as error:
-        connection.close()
-        raise sqlite.translate(error, path) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def ballast_of(path: Path, settings: OutboxSettings) -> Ballast:
+    """The space that an outbox sets aside."""
+    return Ballast(path.with_name(path.name + ".ballast"), settings.ballast, settings.min_free)
 
 
 @asynccontextmanager
 async def open_outbox(path: Path, settings: OutboxSettings) -> AsyncIterator[Outbox]:
     """Open the outbox and run its writer until the block is left; what is still queued then is answered with an error.
 
-    A damaged file is salvaged first, loudly.
+    A damaged file is salvaged first, loudly; a full disk gives up the ballast. Raises what `prepare` raises otherwise.
     """
-    await _salvage_if_damaged(path, settings)
+    await _make_openable(path, settings)
     async with (
         open_database(path, lambda: prepare(path, settings)) as writer,
         open_database(path, lambda: sqlite.connect_readonly(path)) as reader,
@@ -243,9 +253,19 @@ async def open_outbox(path: Path, settings: OutboxSettings) -> AsyncIterator[Out
             nursery.cancel_scope.cancel()
 
 
-async def _salvage_if_damaged(path: Path, settings: OutboxSettings) -> None:
+async def _make_openable(path: Path, settings: OutboxSettings) -> None:
+    await trio.to_thread.run_sync(salvage.finish, path)
     try:
         prepare(path, settings).close()
     except sqlite.Damaged:
-        report = await trio.to_thread.run_sync(salvage.salvage, path)
-        log.error("damaged database salvaged", **report.fields())
+        await _salvage(path)
+    except sqlite.DiskFull:
+        if not ballast_of(path, settings).release():
+            raise
+        log.warning("disk full: ballast given up so that the outbox opens", path=str(path))
+
+
+async def _salvage(path: Path) -> None:
+    log.error("database is damaged: salvaging its rows into a new one", path=str(path))
+    report = await trio.to_thread.run_sync(salvage.salvage, path)
+    log.error("damaged database salvaged", **report.fields())

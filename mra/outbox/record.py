@@ -72,6 +72,18 @@ class Row(NamedTuple):
     wall: int
 
 
+def counted_size(id_: str | None, subject: str, key: str | None, headers: str | None, body: bytes) -> int:
+    """Bytes that a row counts against its lane's limit; an id that is not given yet will have 32."""
+    return (
+        ROW_OVERHEAD
+        + (32 if id_ is None else len(id_))
+        + len(subject)
+        + (0 if key is None else len(key))
+        + (0 if headers is None else len(headers))
+        + len(body)
+    )
+
+
 def checksum(seq: int, id_: str, subject: str, headers: str | None, body: bytes) -> int:
     """CRC-32 that ties a row's bytes to its place; a flipped bit or a swapped page shows."""
     return zlib.crc32(body, zlib.crc32(f"{seq} {id_} {subject} {headers or ''}".encode()))

@@ -1,19 +1,18 @@
 """Brings a database up to today's schema through the numbered files of `sqlite/migrations/`.
 
 Each file is applied together with its `user_version` in one transaction, so a kill at any point leaves a database at
-exactly one version. A database newer than this program is refused without changing a byte.
+exactly one version.
 """
 
 from __future__ import annotations
 
-import os
 import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mra.errors import StoreBroken
-from mra.outbox.sqlite import APPLICATION_ID, Error, translate
+from mra.outbox.sqlite import APPLICATION_ID, Error, complete_statement, translate
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -29,28 +28,28 @@ def sql_files() -> Traversable:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "sqlite"
 
 
-def migrations() -> list[tuple[int, str]]:
+@cache
+def migrations() -> tuple[tuple[int, str], ...]:
     """Every migration as (version, SQL text), in order."""
-    return sorted(
+    found = (
         (int(match[1]), file.read_text(encoding="utf-8"))
         for file in (sql_files() / "migrations").iterdir()
         if (match := _NUMBERED.fullmatch(file.name))
     )
+    return tuple(sorted(found))
 
 
-def migrate(connection: Connection, path: Path) -> int:
-    """Apply what is missing and return the version reached. Raises StoreBroken for a newer database."""
-    known = migrations()
-    newest = known[-1][0]
+def newest() -> int:
+    """The schema that this program writes."""
+    return migrations()[-1][0]
+
+
+def migrate(connection: Connection, path: Path) -> None:
+    """Apply what is missing."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > newest:
-        raise StoreBroken(
-            f"{path} has schema {version}, and this program knows schemas up to {newest}: install a newer mra."
-        )
-    for number, text in known:
+    for number, text in migrations():
         if number > version:
             _apply(connection, path, number, text)
-    return newest
 
 
 def _apply(connection: Connection, path: Path, number: int, text: str) -> None:
@@ -70,19 +69,11 @@ def _apply(connection: Connection, path: Path, number: int, text: str) -> None:
 
 
 def statements(text: str) -> list[str]:
-    """SQL text cut into statements; `executescript` would commit behind our back."""
-    plain = "\n".join(line.split("--", 1)[0] for line in text.splitlines())
-    return [part.strip() for part in plain.split(";") if part.strip()]
-
-
-def secure(path: Path) -> None:
-    """Create the state directory 0700 and an empty database file 0600, durably, before SQLite touches either."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists():
-        return
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    """SQL text cut into statements, comments included; `executescript` would commit behind our back."""
+    found, lines = [], []
+    for line in text.splitlines():
+        lines.append(line)
+        if complete_statement("\n".join(lines)):
+            found.append("\n".join(lines).strip())
+            lines = []
+    return found

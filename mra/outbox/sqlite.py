@@ -26,6 +26,7 @@ else:
     Connection = Any
 
 Error = pysqlite3.Error
+IntegrityError = pysqlite3.IntegrityError
 APPLICATION_ID = 0x6D726131  # "mra1"
 PAGE_SIZE = 4096
 WAL_LIMIT = 8 * 1024 * 1024  # bytes the log is cut back to; the ballast is chosen to cover twice this
@@ -141,6 +142,16 @@ def connect_for_salvage(path: Path) -> Connection:
             connection.close()
             raise failure from error
     connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def connect_for_building(path: Path) -> Connection:
+    """A connection to a new file that counts for nothing until its maker has synced and renamed it."""
+    connection: Connection = pysqlite3.connect(path, isolation_level=None)
+    connection.text_factory = _lenient
+    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA synchronous = OFF")
     return connection
 
 

@@ -15,7 +15,7 @@ from mra.errors import BadInput, OutboxFull, StoreBroken
 from mra.outbox import lanes, shedding
 from mra.outbox.elapsed import boot_of
 from mra.outbox.policy import Overflow
-from mra.outbox.record import ROW_OVERHEAD, Draft, Lane, Receipt, check_draft, checksum, wire_headers
+from mra.outbox.record import Draft, Lane, Receipt, check_draft, checksum, counted_size, wire_headers
 from mra.outbox.sqlite import PAGE_SIZE, Error, blames_the_statement
 from mra.outbox.transaction import savepoint, transaction
 from mra.outbox.upkeep import prune_replay
@@ -127,16 +127,11 @@ class _Group:
 
     def _measure(self, draft: Draft) -> _Sized:
         check_draft(draft)
-        headers = wire_headers(draft.headers) if draft.headers else None
-        earlier = None
-        size = len(draft.body) + len(draft.subject) + (len(headers) if headers else 0) + ROW_OVERHEAD
-        if draft.id is not None:
-            size += len(draft.id)
-            if draft.lane is Lane.SUBMISSIONS and (earlier := self._earlier(draft.id)):
-                size = 0
-        if draft.key is not None:
-            size += len(draft.key)
-        return draft, headers, size, earlier
+        _, subject, body, pairs, key, id_, _ = draft
+        headers = wire_headers(pairs) if pairs else None
+        if id_ is not None and draft.lane is Lane.SUBMISSIONS and (earlier := self._earlier(id_)):
+            return draft, headers, 0, earlier
+        return draft, headers, counted_size(id_, subject, key, headers, body), None
 
     def _earlier(self, id_: str) -> int | None:
         if seq := self._ids.get(id_):
