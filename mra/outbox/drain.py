@@ -7,9 +7,10 @@ them. A *settlement* says that the SaaS provably holds everything up to a checkp
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mra.clock import Stamp, now
+from mra.errors import Fenced
 from mra.outbox import lanes
 from mra.outbox.elapsed import boot_of
 from mra.outbox.ledger import record_audit, record_loss
@@ -78,13 +79,14 @@ def digest(rows: Iterable[Row]) -> str:
 
 
 def digest_between(connection: Connection, lane: Lane, first_seq: int, through_seq: int) -> str:
-    """The digest of the stored rows `first_seq..through_seq`."""
+    """The digest of the stored rows `first_seq..through_seq`; that of no batch at all when one of them is damaged."""
     cursor = connection.execute(
         f"SELECT seq, id, subject, headers, body, sum, wall FROM {lanes.table_of(lane)}"
         " WHERE seq BETWEEN ? AND ? ORDER BY seq",
         (first_seq, through_seq),
     )
-    return digest(Row(*found) for found in cursor)
+    rows = [Row(*found) for found in cursor]
+    return digest(rows) if all(map(is_intact, rows)) else ""
 
 
 def state(connection: Connection, lane: Lane) -> LaneState:
@@ -92,18 +94,45 @@ def state(connection: Connection, lane: Lane) -> LaneState:
     return lanes.load(connection, lane)
 
 
-def advance(connection: Connection, lane: Lane, *, settled: Settlement | None = None, claim: int | None = None) -> None:
-    """Settle a batch, claim another, or both, in one transaction."""
+class Claim(NamedTuple):
+    """Rows that were read and are about to be sent: `rows` of them, behind `after` and up to `through_seq`."""
+
+    after: int
+    through_seq: int
+    rows: int
+
+
+def advance(
+    connection: Connection, lane: Lane, *, settled: Settlement | None = None, claim: Claim | int | None = None
+) -> bool:
+    """Settle a batch, claim another, or both, in one transaction; return whether the claim holds.
+
+    It does not hold when one of its rows has left since it was read (superseded, shed, dropped, parked): read again
+    then, for that row must not be sent. A bare number claims whatever lies up to it.
+    """
+    holds = True
     with transaction(connection):
         here = lanes.load(connection, lane)
         if settled:
             _settle(connection, here, settled, now())
+        if isinstance(claim, Claim):
+            found = connection.execute(
+                f"SELECT count(*) FROM {here.table} WHERE seq > ? AND seq <= ?", (claim.after, claim.through_seq)
+            ).fetchone()[0]
+            holds = found == claim.rows
+            claim = claim.through_seq if holds else None
         if claim is not None:
             here.claimed_through = max(here.claimed_through, claim)
         here.save(connection)
+    return holds
 
 
 def _settle(connection: Connection, here: LaneState, settled: Settlement, stamp: Stamp) -> None:
+    if settled.through_seq < here.settled_through:
+        raise Fenced(
+            f"Lane {here.name} is settled up to row {here.settled_through}, and the checkpoint at the SaaS ends at"
+            f" {settled.through_seq}: somebody else writes there, or it was restored from a backup."
+        )
     count, size, first = connection.execute(
         f"SELECT count(*), coalesce(sum(size), 0), min(seq) FROM {here.table} WHERE seq > ? AND seq <= ?",
         (here.settled_through, settled.through_seq),
@@ -213,19 +242,37 @@ def park(connection: Connection, lane: Lane, seqs: Sequence[int], reason: str) -
     with transaction(connection):
         here = lanes.load(connection, lane)
         for seq in seqs:
-            size = connection.execute(f"SELECT size FROM {here.table} WHERE seq = ?", (seq,)).fetchone()
-            if size is None or seq <= here.settled_through:
+            row = connection.execute(f"SELECT {_KEPT} FROM {here.table} WHERE seq = ?", (seq,)).fetchone()
+            if row is None or seq <= here.settled_through:
                 continue
-            connection.execute(
-                "INSERT INTO parked (lane, seq, reason, parked_wall, size, sum, wall, mono, boot, expires, id, subject,"
-                " key, headers, body) SELECT ?, seq, ?, ?, size, sum, wall, mono, boot, expires, id, subject, key,"
-                f" headers, body FROM {here.table} WHERE seq = ?",
-                (lane.value, reason, now().wall, seq),
-            )
+            # Deleted first, so that the dead letter takes the pages that the row leaves: a full file parks too.
             connection.execute(f"DELETE FROM {here.table} WHERE seq = ?", (seq,))
+            kept = _storable(row)
+            connection.execute(
+                f"INSERT INTO parked (lane, seq, reason, parked_wall, {_KEPT})"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (lane.value, seq, reason, now().wall, *kept),
+            )
             here.waiting -= 1
             here.parked += 1
-            here.waiting_bytes -= size[0]
+            here.waiting_bytes -= kept[0]
             moved += 1
         here.save(connection)
     return moved
+
+
+_KEPT = "size, sum, wall, mono, boot, expires, id, subject, key, headers, body"
+
+
+def _storable(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row as a strict table takes it; damage may have made a text of a number, or nothing of anything."""
+    *numbers, expires, id_, subject, key, headers, body = row
+    return (
+        *(number if isinstance(number, int) else 0 for number in numbers),
+        expires if isinstance(expires, int) else None,
+        id_ if isinstance(id_, str) else f"damaged: {id_!r}",
+        subject if isinstance(subject, str) else f"damaged: {subject!r}",
+        key if isinstance(key, str) else None,
+        headers if isinstance(headers, str) else None,
+        body if isinstance(body, bytes) else str(body).encode(),
+    )

@@ -10,6 +10,7 @@ from mra.clock import NANOSECONDS
 from mra.outbox import lanes
 from mra.outbox.elapsed import Elapsed
 from mra.outbox.record import Lane, Row, is_intact
+from mra.outbox.sqlite import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from mra.clock import Stamp
     from mra.outbox.sqlite import Connection
 
-_SLICE = 2000
+_SLICE = 500
+_SLICE_BYTES = 4 * 1024 * 1024
 
 
 def lane_reports(connection: Connection, stamp: Stamp) -> list[dict[str, Any]]:
@@ -57,13 +59,16 @@ def file_report(connection: Connection, path: Path) -> dict[str, Any]:
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     size = connection.execute("PRAGMA page_size").fetchone()[0]
-    log = path.with_name(path.name + "-wal")
+    try:
+        log_bytes = path.with_name(path.name + "-wal").stat().st_size
+    except OSError:  # no connection has written since the last one closed
+        log_bytes = 0
     room = os.statvfs(path.parent)
     return {
         "path": str(path),
         "file_bytes": pages * size,
         "used_bytes": (pages - free) * size,
-        "log_bytes": log.stat().st_size if log.exists() else 0,
+        "log_bytes": log_bytes,
         "disk_free": room.f_bavail * room.f_frsize,
     }
 
@@ -79,51 +84,86 @@ class Finding:
 def verify(connection: Connection, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Finding]:
     """Recount every lane against its counters and check every row's checksum; an empty list means all is well.
 
-    One read transaction sees one moment of a live database. `progress(done, total)` is called now and then.
+    The recount sees one moment of a live database. Checksums are looked at in slices, so that a long check does not
+    hold up the log of a busy daemon. `progress(done, total)` is called now and then.
     """
-    findings = [
-        Finding("", f"SQLite: {row[0]}") for row in connection.execute("PRAGMA quick_check(10)") if row[0] != "ok"
-    ]
-    connection.execute("BEGIN")
+    findings: list[Finding] = []
     try:
-        total = sum(lanes.load(connection, lane).next_seq - 1 for lane in Lane)
-        done = 0
-        for lane in Lane:
-            state = lanes.load(connection, lane)
-            waiting = waiting_bytes = 0
-            for row, size in _rows(connection, lane):
-                done += 1
-                if done % _SLICE == 0:
-                    progress(done, total)
-                if not is_intact(row):
-                    findings.append(Finding(lane, f"row {row.seq} does not match its checksum"))
-                if row.seq > state.settled_through:
-                    waiting += 1
-                    waiting_bytes += size
-            findings += _compare(connection, state, waiting, waiting_bytes)
-    finally:
-        connection.execute("COMMIT")
+        findings += [
+            Finding("", f"SQLite: {row[0]}") for row in connection.execute("PRAGMA quick_check(10)") if row[0] != "ok"
+        ]
+        findings += _recount(connection)
+        findings += _check_rows(connection, progress)
+    except Error as error:
+        findings.append(Finding("", f"SQLite: {error}"))
     return findings
 
 
-def _compare(connection: Connection, state: lanes.LaneState, waiting: int, waiting_bytes: int) -> Iterator[Finding]:
-    parked = connection.execute("SELECT count(*) FROM parked WHERE lane = ?", (state.name.value,)).fetchone()[0]
+def _recount(connection: Connection) -> list[Finding]:
+    connection.execute("BEGIN")
+    try:
+        return [finding for lane in Lane for finding in _compare(connection, lanes.load(connection, lane))]
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def _compare(connection: Connection, state: lanes.LaneState) -> Iterator[Finding]:
+    waiting, waiting_bytes = connection.execute(
+        f"SELECT count(*), coalesce(sum(size), 0) FROM {state.table} WHERE seq > ?", (state.settled_through,)
+    ).fetchone()
+    name = (state.name.value,)
+    parked = connection.execute("SELECT count(*) FROM parked WHERE lane = ?", name).fetchone()[0]
+    shed = connection.execute("SELECT coalesce(sum(count), 0) FROM loss WHERE lane = ?", name).fetchone()[0]
     for what, counted, kept in (
         ("waiting rows", waiting, state.waiting),
         ("waiting bytes", waiting_bytes, state.waiting_bytes),
         ("parked rows", parked, state.parked),
+        ("shed rows in the loss ledger", shed, state.shed),
         ("accepted rows", state.delivered + waiting + parked + state.shed, state.accepted),
     ):
         if counted != kept:
             yield Finding(state.name, f"{what}: {counted} counted, {kept} on the books")
 
 
-def _rows(connection: Connection, lane: Lane) -> Iterator[tuple[Row, int]]:
+def _check_rows(connection: Connection, progress: Callable[[int, int], None]) -> Iterator[Finding]:
+    total = sum(_extent(connection, lane) for lane in Lane)
+    done = 0
+    for lane in Lane:
+        for row in _slices(connection, f"seq, id, subject, headers, body, sum, wall FROM {lanes.table_of(lane)}", 0):
+            done += 1
+            if done % _SLICE == 0:
+                progress(done, total)
+            if not is_intact(Row(*row)):
+                yield Finding(lane, f"row {row[0]} does not match its checksum")
+
+
+def _extent(connection: Connection, lane: Lane) -> int:
+    """About how many rows a lane's table holds, at no cost."""
+    first, last = connection.execute(f"SELECT min(seq), max(seq) FROM {lanes.table_of(lane)}").fetchone()
+    return last - first + 1 if first else 0
+
+
+def _slices(connection: Connection, what: str, after: int, through: int = 2**63 - 1) -> Iterator[tuple[Any, ...]]:
+    """Rows of `SELECT {what}` in order of `seq`, their first column; nothing stays open while the caller works."""
+    while found := _slice(connection, what, after, through):
+        yield from found
+        after = found[-1][0]
+
+
+def _slice(connection: Connection, what: str, after: int, through: int) -> list[tuple[Any, ...]]:
     cursor = connection.execute(
-        f"SELECT seq, id, subject, headers, body, sum, wall, size FROM {lanes.table_of(lane)} ORDER BY seq"
+        f"SELECT {what} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, through, _SLICE)
     )
-    for found in cursor:
-        yield Row(*found[:7]), found[7]
+    found: list[tuple[Any, ...]] = []
+    size = 0
+    for values in cursor:
+        found.append(values)
+        size += sum(len(value) for value in values if isinstance(value, bytes))
+        if size > _SLICE_BYTES:
+            break
+    cursor.close()
+    return found
 
 
 def backlog(connection: Connection, lane: Lane, *, after: int = 0, limit: int = 20) -> list[dict[str, Any]]:
@@ -211,14 +251,12 @@ def losses(connection: Connection) -> list[dict[str, Any]]:
 
 
 def export(connection: Connection, lane: Lane, *, everything: bool) -> Iterator[dict[str, Any]]:
-    """Rows that wait (or all that are kept) with headers and body, oldest first, as of one moment."""
+    """Rows that wait (or all that are kept) with headers and body, oldest first, as far as they are here at the start.
+
+    Read in slices: whoever is slow to take them does not keep the log from being cut back.
+    """
     state = lanes.load(connection, lane)
-    cursor = connection.execute(
-        f"SELECT seq, id, subject, key, headers, body, wall FROM {state.table} WHERE seq > ? ORDER BY seq",
-        (0 if everything else state.settled_through,),
-    )
-    for seq, id_, subject, key, headers, body, wall in cursor:
-        yield {
-            "lane": lane.value, "seq": seq, "id": id_, "subject": subject, "key": key, "headers": headers,
-            "body": body, "wall": wall,
-        }  # fmt: skip
+    after = 0 if everything else state.settled_through
+    names = ("seq", "id", "subject", "key", "headers", "body", "wall")
+    for values in _slices(connection, f"{', '.join(names)} FROM {state.table}", after, state.next_seq - 1):
+        yield {"lane": lane.value, **dict(zip(names, values, strict=True))}
