@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from mra import clock
-from mra.errors import StoreBroken, Unavailable
+from mra.errors import Unavailable
 from mra.events import cloud_event
 from mra.log import logger
 from mra.outbox import ledger, upkeep
@@ -22,14 +22,14 @@ WATCH_SECONDS = 1.0
 
 
 async def run_upkeep(outbox: Outbox, identity: str) -> None:
-    """Every few seconds: shed what is too old, close the replay window, give space back, report losses."""
+    """At once and every few seconds: shed what is too old, close the replay window, give space back, report losses."""
     while True:
-        await trio.sleep(UPKEEP_SECONDS)
         try:
             await keep_up(outbox)
             await report_losses(outbox, identity)
         except Unavailable as reason:
             log.once_per(60, "upkeep is put off", reason=str(reason))
+        await trio.sleep(UPKEEP_SECONDS)
 
 
 async def keep_up(outbox: Outbox) -> None:
@@ -82,7 +82,7 @@ async def run_watch(outbox: Outbox) -> None:
     while True:
         try:
             found = await outbox.read(_data_version)
-        except StoreBroken:
+        except Unavailable:
             found = None
         if found != version:
             version = found
