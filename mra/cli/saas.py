@@ -2,90 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mra.cli import show
 from mra.cli.options import json_option
-from mra.errors import BadInput
+from mra.cli.saas_access import access_from, access_options, with_session
+from mra.cli.saas_config import config
 
 if TYPE_CHECKING:
-    from mra.aio.session import Access, Session
-
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
+    from mra.aio.session import Session
 
 
 @click.group()
 def saas() -> None:
-    """Prepare and examine the SaaS's streams.
+    """Prepare and examine the SaaS's streams, and say what agents shall do.
 
     \b
     Examples:
       mra saas streams apply --user backend --password-file backend.password
       mra saas verify --customer acme
+      mra saas config put acme limits limits.json
     """
 
 
-def access_options(function: F) -> F:
-    """`--server`, `--user`, `--password-file`."""
-    for option in (
-        click.option(
-            "--password-file",
-            type=click.Path(path_type=Path),
-            envvar="MRA_SAAS_PASSWORD_FILE",
-            show_envvar=True,
-            help="File with that user's password.",
-        ),
-        click.option(
-            "--user", envvar="MRA_SAAS_USER", show_envvar=True, help="User of the account that owns the streams."
-        ),
-        click.option(
-            "--server",
-            help="Address of the nats-server.",
-            default="nats://127.0.0.1:4222",
-            envvar="MRA_SAAS_SERVER",
-            show_default=True,
-            show_envvar=True,
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def _access(server: str, user: str | None, password_file: Path | None) -> Access:
-    from mra.aio.session import Access
-
-    password = None
-    if password_file:
-        try:
-            password = password_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise BadInput(f"Cannot read {password_file} ({error.strerror}): check --password-file.") from error
-    if (user is None) != (password is None):
-        raise BadInput("--user and --password-file go together: give both or neither.")
-    return Access((server,), "saas-tool", user, password)
-
-
-def with_session(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:
-    """Run `work(session)` on a connection of its own. Raises what it raises."""
-    import trio
-
-    from mra.aio.session import open_session
-    from mra.cli.run import only
-
-    async def main() -> T:
-        async with open_session(access) as session:
-            return await work(session)
-
-    try:
-        return trio.run(main)
-    except* Exception as group:
-        raise only(group) from group
-    raise AssertionError("unreachable")
+saas.add_command(config)
 
 
 @saas.group()
@@ -109,7 +52,7 @@ def streams_apply(
     from mra.saas.streams import apply, definitions
 
     wanted = definitions(folder)
-    done = with_session(_access(server, user, password_file), lambda session: apply(session, wanted))
+    done = with_session(access_from(server, user, password_file), lambda session: apply(session, wanted))
     if as_json:
         show.print_json(dict(done))
     else:
@@ -123,7 +66,7 @@ def streams_check(server: str, user: str | None, password_file: Path | None, as_
     """Name what about the running streams breaks a promise; exit code 1 when something does."""
     from mra.saas.streams import check
 
-    problems = with_session(_access(server, user, password_file), check)
+    problems = with_session(access_from(server, user, password_file), check)
     if as_json:
         show.print_json({"ok": not problems, "problems": problems})
     else:
@@ -162,7 +105,7 @@ def verify(
             found += verification.document(name, lanes)
         return found, await check(session, tuple(chosen))
 
-    lanes, problems = with_session(_access(server, user, password_file), work)
+    lanes, problems = with_session(access_from(server, user, password_file), work)
     complete = all(lane["complete"] for lane in lanes)
     if as_json:
         show.print_json({"complete": complete, "lanes": lanes, "stream_problems": problems})
