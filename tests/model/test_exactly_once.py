@@ -2,7 +2,8 @@
 
 The code under test is the real one (`LaneDrain`, the SQL, a real SQLite file); the SaaS is the fake that contract tests
 hold to a real server, and time is a mock clock. After every step: no row is stored twice, rows of an epoch are stored
-in order, and every lane adds up. In the end, after a quiet drain: each accepted row is stored, parked or lost on record.
+in order, and every lane adds up. In the end, after a quiet drain, each accepted row is stored, parked, or on record as
+lost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mra.clock import now
-from mra.errors import LinkLost
+from mra.errors import LinkLost, OutboxFull
 from mra.outbox import drain, inspection, operator
 from mra.outbox.policy import DEFAULT_POLICIES, LanePolicy, OutboxSettings, Overflow
 from mra.outbox.record import Draft, Lane
@@ -57,6 +58,8 @@ class Site:
     def accept(self, count: int) -> None:
         drafts = [Draft(EVENTS, "model.row", b"x" * 300, id=next(self._ids)) for _ in range(count)]
         (receipts,) = accept(self.outbox.connection, self.outbox.path, [Request(drafts)], self.outbox.settings, now())
+        if isinstance(receipts, OutboxFull):  # what may be in flight is never shed, so a small lane can be full
+            return
         assert isinstance(receipts, list)
         self.accepted += [receipt.id for receipt in receipts]
 
