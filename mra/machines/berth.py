@@ -55,13 +55,13 @@ class Berth:
         self.problem = problem
         log.error("manifest refused", directory=str(self.directory), reason=problem, keeps_running=bool(self.machine))
 
-    async def deny(self, name: str) -> None:
-        """The machine may not run here."""
+    async def deny(self, problem: str) -> None:
+        """The machine may not run here: stop what runs."""
         await self.stop()
         if self.machine is not None:
             self.machine.end()
-        self.machine, self.denied, self.problem = None, True, f"this agent does not allow {name}"
-        log.warning("machine denied", machine=name, directory=str(self.directory))
+        self.machine, self.denied, self.problem = None, True, problem
+        log.warning("machine denied", directory=str(self.directory), reason=problem)
 
     async def take(self, manifest: Manifest, digest: str) -> None:
         """Put a machine of this manifest in the place of the one before; start it with `start`."""
@@ -71,7 +71,7 @@ class Berth:
             machine = Machine(manifest, self.directory, data, self.services, self.neighbours, self.kinds)
         except Exception as failure:  # a fault in a watcher's constructor; whatever ran before goes on
             log.failure("watchers cannot be built", failure, machine=manifest.name)
-            self.refuse(f"its watchers cannot be built ({failure}); see the log")
+            self.refuse(f"Its watchers cannot be built ({failure}): see the log.")
             return
         if self.machine is not None:
             self.machine.end()
@@ -120,7 +120,7 @@ class Berth:
 
     def _crash(self) -> str:
         service = self.supervisor.services.get(str(self.directory))
-        return f"it crashed ({service.last_error}) and was started again" if service and service.last_error else ""
+        return f"It crashed ({service.last_error}) and was started again." if service and service.last_error else ""
 
     async def _keep(self, machine: Machine, scope: trio.CancelScope) -> None:
         try:

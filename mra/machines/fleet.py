@@ -55,14 +55,17 @@ class Fleet:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all machines and follow the store until cancelled; `started` once all that is there has been loaded."""
         self._berths.clear()
-        async with trio.open_nursery() as self._nursery:
-            for compiled in self._compiled_in:
-                await self._load(compiled)
-            await self.scan()
-            task_status.started()
-            while True:
-                await trio.sleep(SCAN_SECONDS)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                for compiled in self._compiled_in:
+                    await self._load(compiled)
                 await self.scan()
+                task_status.started()
+                while True:
+                    await trio.sleep(SCAN_SECONDS)
+                    await self.scan()
+        finally:
+            self._nursery = None
 
     async def scan(self) -> None:
         """Bring the fleet in line with the store now. A store that cannot be listed changes nothing."""
@@ -142,7 +145,7 @@ class Fleet:
                 await self._look(berth, each)
             except Exception as failure:  # whatever it is, it is this machine's
                 log.failure("machine cannot be loaded", failure, directory=str(each.directory))
-                berth.refuse(f"it cannot be loaded ({failure}); see the log")
+                berth.refuse(f"It cannot be loaded ({failure}): see the log.")
 
     async def _look(self, berth: Berth, found: Found) -> None:
         """Act on a manifest that is new or has changed."""
@@ -161,12 +164,12 @@ class Fleet:
             await trio.to_thread.run_sync(_make_directory, berth.directory)
         except Exception as failure:  # what an embedder supplies costs that machine only
             log.failure("compiled-in machine failed", failure, machine=compiled.name)
-            berth.refuse(f"{compiled.source} failed ({failure}); see the log")
+            berth.refuse(f"The {compiled.source} failed ({failure}): see the log.")
             return
         if wanted:
             await self._settle(berth, reading, compiled.source, "")
         else:
-            await berth.deny(f"{compiled.name}, as its activation check says")
+            await berth.deny("Its activation check said no.")
 
     async def _settle(self, berth: Berth, reading: Reading, source: str, digest: str) -> None:
         """Let a manifest that was read run, unless it may not or cannot."""
@@ -174,7 +177,7 @@ class Fleet:
         if reading.manifest is not None and reading.manifest.name in deny:
             name = reading.manifest.name
         if name in deny:
-            await berth.deny(name)
+            await berth.deny(f"This agent does not allow {name}.")
         elif reading.manifest is None:
             berth.refuse(first_error(reading.problems, source))
         else:

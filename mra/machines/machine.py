@@ -141,8 +141,15 @@ class Machine:
         log.info("transition", machine=self.manifest.name, transition=step.event, to=self.state)
         self._neighbours.tell(self.manifest.name, step.event)
         if self.started_wall is not None:
-            for watcher in self.watchers:
+            self._signal_watchers()
+
+    def _signal_watchers(self) -> None:
+        for watcher in self.watchers:
+            try:
                 watcher.state_changed(self.state)
+            except Exception as failure:  # the state has changed already, and the others have to know
+                name = watcher.definition.name
+                log.failure("watcher failed at a change", failure, machine=self.manifest.name, watcher=name)
 
     def _row(self, state: str) -> MachineRow:
         name, version = self.manifest.name, self.manifest.version

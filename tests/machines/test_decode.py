@@ -106,6 +106,8 @@ def test_keys_match_in_any_case_and_exactly_first():
     properties, problems = read("Command: x\nQUIET: true\nlevel: 1\nLevel: 2\n")
     assert (properties.command, properties.quiet, properties.level) == ("x", True, 1)
     assert [(p.line, p.key, p.severity) for p in problems] == [(4, "properties.Level", Severity.ADVICE)]
+    properties, _ = read("command: x\nLevel: 2\nlevel: 1\n")
+    assert properties.level == 1
 
 
 def test_unknown_keys_are_advice_that_names_the_likely_one():

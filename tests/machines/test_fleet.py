@@ -13,7 +13,7 @@ from mra.errors import BadInput
 from mra.machines.compiled import CompiledMachine
 from mra.machines.fleet import SCAN_SECONDS, Fleet
 from mra.machines.picture import Condition
-from tests.machines.doubles import KINDS, services
+from tests.machines.doubles import KINDS, ScriptWatcher, services
 from tests.machines.processes import wait_for
 
 MANIFEST = """\
@@ -180,6 +180,22 @@ async def test_a_removed_directory_ends_the_machine_and_lets_watchers_clean_up(r
     assert old.state == "off"
 
 
+@pytest.mark.parametrize("change", ["edit", "removal"])
+async def test_nothing_of_the_old_machine_is_left_when_a_scan_has_replaced_or_removed_it(run, put, store, change):
+    put("pump", manifest("pump").replace("type: script", "type: eager"))
+    fleet = await run()
+    (watcher,) = fleet.find("pump").watchers
+    watcher.script.append(trio.Event())
+    await fleet.fire("pump", "start")
+    await wait_for(lambda: len(watcher.looked) == 2)
+    if change == "removal":
+        shutil.rmtree(store / "pump")
+    else:
+        put("pump", manifest("pump"))
+    await fleet.scan()
+    assert watcher.abandoned == 1
+
+
 async def test_a_store_that_cannot_be_listed_changes_nothing(run, put, store):
     put("pump", manifest("pump"))
     fleet = await run()
@@ -319,3 +335,31 @@ async def test_any_number_of_damaged_manifests_costs_only_themselves(run, put):
     pictures = fleet.pictures()
     assert len(pictures) == 251
     assert all(picture.problem for picture in pictures if picture.condition is Condition.REFUSED)
+
+
+async def test_watchers_that_cannot_be_built_keep_the_running_machine(run, put, monkeypatch):
+    put("pump", manifest("pump"))
+    fleet = await run()
+    await fleet.fire("pump", "start")
+
+    def fail(self, definition, context):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(ScriptWatcher, "__init__", fail)
+    put("pump", manifest("pump") + "# edited\n")
+    await fleet.scan()
+    await wait_all_tasks_blocked()
+    (picture,) = fleet.pictures()
+    assert (picture.condition, picture.state) == (Condition.RUNNING, "on")
+    assert picture.problem == "Its watchers cannot be built (a bug): see the log."
+
+
+async def test_a_fleet_that_has_stopped_can_still_be_asked(store, journal, put):
+    put("pump", manifest("pump", ", subscribe: [{machine_name: pump, event: stop}]"))
+    async with trio.open_nursery() as nursery:
+        fleet = Fleet(store, services(journal), KINDS)
+        await nursery.start(fleet.run)
+        nursery.cancel_scope.cancel()
+    await fleet.fire("pump", "start")
+    await fleet.fire("pump", "stop")
+    assert fleet.state_of("pump") == "off"

@@ -191,6 +191,22 @@ async def test_the_splay_is_drawn_once_and_the_machine_can_move_meanwhile(journa
     assert pump.watchers[0].looked == []  # the change came before there was a watcher to signal
 
 
+async def test_a_watcher_that_fails_at_a_change_does_not_keep_it_from_the_others(
+    journal, tmp_path, autojump_clock, nursery
+):
+    pump = machine("{name: bad, type: script}\n{name: good, type: script}", journal, tmp_path)
+
+    def fail(state):
+        raise ZeroDivisionError(state)
+
+    pump.watchers[0].state_changed = fail
+    nursery.start_soon(pump.run)
+    await trio.sleep(1)
+    await pump.fire("start")
+    await trio.sleep(1)
+    assert len(pump.watchers[1].looked) == 1
+
+
 async def test_a_machine_that_has_ended_moves_no_more(journal, tmp_path):
     pump = machine(WATCH_ON, journal, tmp_path)
     pump.end()

@@ -165,6 +165,20 @@ async def test_leaving_its_state_kills_it(pump, script, journal, tmp_path, nurse
     assert journal.story == ["off -> on", "on -> off"]
 
 
+async def test_a_slot_is_given_back_and_reported_when_the_state_is_left(pump, script, journal, tmp_path, nursery):
+    slots = Slots()
+    script(f"echo $$ > {tmp_path}/pids; sleep 300")
+    machine = pump({"governor": "NORTH"}, more='state_match: ["on"], ', governors=slots)
+    nursery.start_soon(machine.run)
+    await wait_for(lambda: machine.started_wall)
+    await machine.fire("start")
+    await pids_in(tmp_path / "pids", 1)
+    await machine.fire("stop")
+    await wait_for(lambda: machine.watchers[0].outcome == "skipped")
+    assert slots.held == 0
+    assert journal.story == ["off -> on", "NORTH enter", "on -> off", "NORTH exit"]
+
+
 async def test_stopping_the_machine_leaves_no_process_and_no_file(pump, script, tmp_path, temporary):
     script(f"trap '' TERM; echo $$ > {tmp_path}/pids; while :; do sleep 1; done")
     machine = pump(more="interval: 500ms, ")
