@@ -104,9 +104,10 @@ def finish(path: Path) -> bool:
 
 
 def _swap(path: Path, kept: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal"):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)  # an index of the log, made anew when needed
     # The old log must be gone for certain before the new file takes the name that the log belongs to.
     sync_directory(path.parent)
     salvaged_name(path).rename(path)
