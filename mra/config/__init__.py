@@ -14,6 +14,7 @@ in one atomic batch with each value, and never speaks of a value that is not sto
     store.py   the copy in SQLite: units that run inside the outbox's transactions
     bucket.py  the seam `Bucket`, and the real one on a NATS session
     mirror.py  task: follow the bucket; service: read the copy, wait for changes
+    buckets.py the copy as machines ask for it: by bucket and key
 
 Invariants
   * Values, removals and the index they follow from are stored in one transaction.
