@@ -80,6 +80,21 @@ async def test_writers_at_once_lose_no_entry_and_every_index_names_what_is_store
         assert len(decode(newest.body)) == 12
 
 
+async def test_an_index_that_a_lagging_replica_showed_is_not_built_upon(backend, monkeypatch):
+    await config.put(backend, "acme", "a", b"1")
+    stale = await config.ls(backend, "acme")
+    await config.put(backend, "acme", "b", b"2")
+    real, answers = config.ls, [stale]
+
+    async def lagging(session, customer):
+        return answers.pop() if answers else await real(session, customer)
+
+    monkeypatch.setattr(config, "ls", lagging)
+    await config.put(backend, "acme", "c", b"3")
+    assert not answers
+    assert list((await real(backend, "acme")).keys) == ["a", "b", "c"]
+
+
 async def test_history_holds_the_last_five_writes(backend):
     revisions = [await config.put(backend, "acme", "a", b"%d" % number) for number in range(7)]
     found = await config.history(backend, "acme", "a")
