@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "epoch, next_seq, claimed_through, settled_through, checkpoint_seq, epoch_total, thinned_through,"
-    " accepted, delivered, waiting, parked, shed, accepted_bytes, waiting_bytes, held"
+    " thin_until, accepted, delivered, waiting, parked, shed, accepted_bytes, waiting_bytes, held"
 )
 _UPDATE = (
     "UPDATE lane SET epoch=?, next_seq=?, claimed_through=?, settled_through=?, checkpoint_seq=?, epoch_total=?,"
-    " thinned_through=?, accepted=?, delivered=?, waiting=?, parked=?, shed=?, accepted_bytes=?, waiting_bytes=?,"
-    " held=? WHERE name=?"
+    " thinned_through=?, thin_until=?, accepted=?, delivered=?, waiting=?, parked=?, shed=?, accepted_bytes=?,"
+    " waiting_bytes=?, held=? WHERE name=?"
 )
 
 
@@ -32,6 +32,7 @@ class LaneState:
     checkpoint_seq: int
     epoch_total: int
     thinned_through: int
+    thin_until: int
     accepted: int
     delivered: int
     waiting: int
@@ -57,8 +58,8 @@ class LaneState:
             _UPDATE,
             (
                 self.epoch, self.next_seq, self.claimed_through, self.settled_through, self.checkpoint_seq,
-                self.epoch_total, self.thinned_through, self.accepted, self.delivered, self.waiting, self.parked,
-                self.shed, self.accepted_bytes, self.waiting_bytes, self.held, self.name.value,
+                self.epoch_total, self.thinned_through, self.thin_until, self.accepted, self.delivered, self.waiting,
+                self.parked, self.shed, self.accepted_bytes, self.waiting_bytes, self.held, self.name.value,
             ),
         )  # fmt: skip
 

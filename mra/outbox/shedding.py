@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _SLICE = 512
 _THIN_SLICE = 4096
+_THIN_SLICES = 64  # in one transaction
 
 
 def shed(connection: Connection, lane: LaneState, rows: Sequence[tuple[int, int]], reason: str, wall: int) -> None:
@@ -55,31 +56,42 @@ def _enough(rows: Iterable[tuple[int, int]], needed: int) -> Iterable[tuple[int,
 
 
 def thin(connection: Connection, lane: LaneState, needed: int, wall: int) -> int:
-    """Shed every second row of slices of the older half, sweep by sweep; return the bytes freed.
+    """Shed every second row of the older half until `needed` bytes are free; return the bytes freed.
 
-    The mark `thinned_through` walks from the oldest unclaimed row to the middle of the backlog and starts over, so
-    that each sweep halves the resolution of the older half evenly.
+    A sweep walks from the oldest unclaimed row to what was the middle of the backlog when it began (`thinned_through`,
+    `thin_until`), over as many calls as it takes; then the next one begins. So each sweep halves the resolution of the
+    older half, and the oldest row of all stays: a trend of any length remains visible, the coarser the older.
     """
     freed = 0
-    for _ in range(64):  # bounded work in one transaction; the caller drops rows when this is not enough
+    for _ in range(_THIN_SLICES):
         if freed >= needed:
             break
-        middle = (lane.claimed_through + lane.next_seq) // 2
-        start = max(lane.claimed_through, lane.thinned_through)
+        begins = not lane.claimed_through <= lane.thinned_through < lane.thin_until
+        if begins:
+            lane.thinned_through, lane.thin_until = lane.claimed_through, _middle(connection, lane)
         found = connection.execute(
             f"SELECT seq, size FROM {lane.table} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-            (start, middle, _THIN_SLICE),
+            (lane.thinned_through, lane.thin_until, _THIN_SLICE),
         ).fetchall()
         if len(found) < 2:
-            if start == lane.claimed_through:
-                break
-            lane.thinned_through = 0
+            if begins:
+                break  # too few rows to thin; the caller drops some
+            lane.thin_until = 0
             continue
         chosen = found[1::2]
         shed(connection, lane, chosen, "thinned", wall)
         lane.thinned_through = found[-1][0]
         freed += sum(size for _, size in chosen)
     return freed
+
+
+def _middle(connection: Connection, lane: LaneState) -> int:
+    """Number of the row in the middle of those that wait."""
+    row = connection.execute(
+        f"SELECT seq FROM {lane.table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?",
+        (lane.claimed_through, max(0, lane.waiting // 2 - 1)),
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def supersede(connection: Connection, lane: LaneState, newest: dict[str, int], wall: int) -> None:

@@ -36,7 +36,8 @@ CREATE TABLE lane (
   settled_through INTEGER NOT NULL DEFAULT 0,
   checkpoint_seq  INTEGER NOT NULL DEFAULT 0,  -- stream sequence of the newest checkpoint we know of
   epoch_total     INTEGER NOT NULL DEFAULT 0,  -- rows delivered in this epoch; the checkpoint carries it too
-  thinned_through INTEGER NOT NULL DEFAULT 0,  -- where the policy `thin` goes on
+  thinned_through INTEGER NOT NULL DEFAULT 0,  -- how far a sweep of the policy `thin` has come
+  thin_until      INTEGER NOT NULL DEFAULT 0,  -- and where it ends
   accepted        INTEGER NOT NULL DEFAULT 0,
   delivered       INTEGER NOT NULL DEFAULT 0,
   waiting         INTEGER NOT NULL DEFAULT 0,
