@@ -11,6 +11,7 @@ from mra.cli import show
 from mra.cli.options import json_option
 from mra.cli.saas_access import access_from, access_options, with_session
 from mra.cli.saas_config import config
+from mra.cli.saas_plugins import plugins
 
 if TYPE_CHECKING:
     from mra.aio.session import Session
@@ -25,10 +26,12 @@ def saas() -> None:
       mra saas streams apply --user backend --password-file backend.password
       mra saas verify --customer acme
       mra saas config put acme limits limits.json
+      mra saas plugins publish acme signed.json
     """
 
 
 saas.add_command(config)
+saas.add_command(plugins)
 
 
 @saas.group()
