@@ -92,8 +92,12 @@ class Lifecycle:
         if before not in (None, self._version):
             log.info("upgraded", before=before, now=self._version)
             drafts.append(self._event("upgraded", version=str(before), new_version=self._version))
-        await self._outbox.append_many(drafts, also=self._remember)
-        self._announced = True
+        self._announced = True  # now: when the agent stops while this commits, the shutdown has to follow
+        try:
+            await self._outbox.append_many(drafts, also=self._remember)
+        except MraError:
+            self._announced = False
+            raise
 
     async def close(self) -> None:
         """Tell that the agent stops. Takes two seconds at most and raises nothing but cancellation."""

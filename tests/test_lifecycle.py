@@ -103,6 +103,36 @@ async def test_a_run_that_never_told_its_start_tells_no_shutdown(open_life):
         assert await stored(outbox) == []
 
 
+async def test_a_stop_while_the_start_is_being_stored_is_told_all_the_same(mock_clock: MockClock):
+    journal = Journal()
+    life = Lifecycle(journal, "site1", "1.0.0")  # type: ignore[arg-type]
+    append_many = journal.append_many
+
+    async def stored_but_not_answered(drafts, also=None):
+        await append_many(drafts, also)
+        await trio.sleep_forever()
+
+    journal.append_many = stored_but_not_answered  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.run)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    journal.append_many = append_many  # type: ignore[method-assign]
+    await life.close()
+    assert [event["type"].rpartition(".")[2] for _, event in journal.events] == ["startup", "shutdown"]
+
+
+async def test_a_start_that_was_refused_is_told_at_the_next_attempt():
+    journal = Journal()
+    life = Lifecycle(journal, "site1", "1.0.0")  # type: ignore[arg-type]
+    journal.full = True
+    with pytest.raises(OutboxFull):
+        await life.announce()
+    journal.full = False
+    await life.announce()
+    assert len(journal.events) == 1
+
+
 async def test_signs_of_life_come_every_half_hour_each_with_its_own_id_and_time(autojump_clock: MockClock):
     journal, dice = Journal(), Dice(minutes=17)
     life = Lifecycle(journal, "site1", "1.0.0", dice)  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ import trio
 
 from mra.app import run_agent
 from mra.cli.main import invoke
+from mra.outbox import sqlite
 from mra.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def submit(config, tmp_path):
 
 
 def stored(config, lane="submissions"):
-    with closing(sqlite3.connect(config.parent / "state" / "outbox.db")) as connection:
+    with closing(sqlite.connect_readonly(config.parent / "state" / "outbox.db")) as connection:
         return connection.execute(f"SELECT subject, headers, body, id, key FROM row_{lane} ORDER BY seq").fetchall()
 
 
