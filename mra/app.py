@@ -10,37 +10,52 @@ a courtesy; correctness comes from the commit in `append`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mra import __version__, status, systemd
+from mra import status, systemd
 from mra.control import run_control
 from mra.facts import Newest, run_facts
 from mra.lifecycle import Lifecycle
 from mra.lock import daemon_lock
 from mra.log import logger
+from mra.machines.context import Services
+from mra.machines.fleet import Fleet
+from mra.machines.watchers.registry import registry
+from mra.options import Options, Running
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.service import run_upkeep, run_watch
 from mra.submit import run_intake
 from mra.supervise import Supervisor
 from mra.uplink.service import LinkStatus, run_uplink
+from mra.verbs import machine_verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from mra.machines.context import MachineRow
+    from mra.options import Ready
+    from mra.outbox.record import Draft
     from mra.settings import Settings
 
 log = logger("agent")
 FLUSH_SECONDS = 3.0
 STOP_SECONDS = 10.0
+FACTS_SECONDS = 5.0
 
 
 async def run_agent(
-    settings: Settings, stop: trio.Event, *, task_status: trio.TaskStatus[Outbox] = trio.TASK_STATUS_IGNORED
+    settings: Settings,
+    stop: trio.Event,
+    options: Options | None = None,
+    *,
+    task_status: trio.TaskStatus[Outbox] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the agent until `stop` is set, then stop in order. Raises Busy when another daemon runs here."""
+    options = options or Options()
     started = trio.current_time()
     link = LinkStatus()
     supervisor = Supervisor()
@@ -56,20 +71,30 @@ async def run_agent(
 
             async with trio.open_nursery() as producers:
                 facts = _Facts()
+                fleet = _fleet(settings, options, outbox, facts, partial(status.brief, link, started))
                 answers = {
+                    **machine_verbs(fleet),
                     "facts": facts.tell,
-                    "status": partial(status.from_daemon, settings, outbox, link, supervisor, started),
+                    "status": partial(status.from_daemon, settings, outbox, link, supervisor, started, options.version),
                     "tree": _tree,
                     "wake": partial(_wake, outbox),
                 }
                 await producers.start(run_control, settings.socket, answers, name="control")
                 start = partial(_start, producers)
-                life = Lifecycle(outbox, settings.name, __version__)
+                life = Lifecycle(outbox, settings.name, options.version)
                 start("lifecycle", keep, life.run)
                 if settings.facts:
-                    start("facts", keep, partial(run_facts, settings.facts, outbox.append, task_status=facts))
+                    node = replace(settings.facts.node, options=options.build)
+                    told = replace(settings.facts, node=node)
+                    start("facts", keep, partial(run_facts, told, outbox.append, options.facts, task_status=facts))
                 if settings.takes_submissions:
                     start("submissions", keep, partial(run_intake, settings.submit, outbox.append))
+                if settings.machines.enabled:
+                    start("machines", keep, partial(_run_machines, fleet, facts if settings.facts else None))
+                if options.ready:
+                    producers.start_soon(
+                        _tell_ready, options.ready, Running(settings, outbox.append, facts), name="ready"
+                    )
                 log.info("running", agent=settings.name, outbox=str(settings.database))
                 systemd.notify("READY=1")
                 task_status.started(outbox)
@@ -85,6 +110,46 @@ async def run_agent(
                     await outbox.wait_empty()
             links.cancel_scope.cancel()
     log.info("stopped")
+
+
+def _fleet(
+    settings: Settings,
+    options: Options,
+    outbox: Outbox,
+    facts: Callable[[], Mapping[str, Any]],
+    brief: Callable[[], Mapping[str, Any]],
+) -> Fleet:
+    machines = settings.machines
+
+    async def record(row: MachineRow | None, drafts: Sequence[Draft], /) -> None:
+        if drafts:
+            await outbox.append_many(drafts)
+
+    services = Services(
+        settings.name,
+        record,
+        facts=facts,
+        status=brief,
+        text_file_directory=machines.text_files,
+        signing_key=options.signing_key or machines.signing_key,
+        deny=machines.deny | options.deny,
+    )
+    return Fleet(machines.directory, services, registry(options.watchers), options.machines)
+
+
+async def _run_machines(fleet: Fleet, facts: _Facts | None) -> None:
+    """Machines start with facts, if only with those of the last run; without any after a moment."""
+    if facts:
+        with trio.move_on_after(FACTS_SECONDS):
+            await facts.known.wait()
+    await fleet.run()
+
+
+async def _tell_ready(ready: Ready, running: Running) -> None:
+    try:
+        await ready(running)
+    except Exception as failure:  # a builder's code costs nothing but itself
+        log.failure("the ready hook failed", failure)
 
 
 class _Facts:

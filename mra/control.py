@@ -1,7 +1,9 @@
 """The daemon's control socket: other commands of the same user ask it things.
 
 A connection carries one request and one answer, each one line of JSON: `{"ask": "status"}`, `{"ask": "tree"}`,
-`{"ask": "wake"}`. The socket is 0600 in a 0700 directory; nobody else can connect.
+`{"ask": "wake"}`; `with` holds what a request needs, as in `{"ask": "machines.show", "with": {"name": "pump"}}`. An
+answer is `{"answer": ...}` or `{"error": "<one sentence>"}`, with `"refused": true` when asking again is useless. The
+socket is 0600 in a 0700 directory; nobody else can connect.
 """
 
 from __future__ import annotations
@@ -9,25 +11,26 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mra.errors import Unavailable
+from mra.errors import BadInput, Refused, Unavailable
 from mra.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
 log = logger("control")
+Answers = Mapping[str, Callable[..., Awaitable[object]]]
 _LONGEST = 64 * 1024
 _PATIENCE = 10.0
 
 
 async def run_control(
     path: Path,
-    answers: Mapping[str, Callable[[], Awaitable[object]]],
+    answers: Answers,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -66,7 +69,7 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-async def _answer(stream: trio.SocketStream, answers: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
+async def _answer(stream: trio.SocketStream, answers: Answers) -> None:
     with trio.move_on_after(_PATIENCE):
         try:
             line = b""
@@ -75,36 +78,40 @@ async def _answer(stream: trio.SocketStream, answers: Mapping[str, Callable[[], 
                 if not piece:
                     return
                 line += piece
-            await stream.send_all(json.dumps(await _reply(line, answers)).encode() + b"\n")
+            await stream.send_all(await _reply(line, answers) + b"\n")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("a client went away")
         finally:
             await trio.aclose_forcefully(stream)
 
 
-async def _reply(line: bytes, answers: Mapping[str, Callable[[], Awaitable[object]]]) -> object:
+async def _reply(line: bytes, answers: Answers) -> bytes:
     try:
-        ask = json.loads(line)["ask"]
-        answer = answers[ask]
-    except (ValueError, KeyError, TypeError):
-        return {"error": f"Unknown request: ask one of {', '.join(sorted(answers))}."}
+        request = json.loads(line)
+        answer, given = answers[request["ask"]], request.get("with", {})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return json.dumps({"error": f"Unknown request: ask one of {', '.join(sorted(answers))}."}).encode()
     try:
-        return {"answer": await answer()}
+        return json.dumps({"answer": await answer(**given)}).encode()
+    except Refused as error:
+        return json.dumps({"error": error.sentence, "refused": True}).encode()
     except Exception as error:
-        return {"error": str(error) or type(error).__name__}
+        return json.dumps({"error": str(error) or type(error).__name__}).encode()
 
 
-def ask_daemon(path: Path, what: str, *, patience: float = 5.0) -> Any:
-    """The daemon's answer. Raises Unavailable when no daemon answers. Blocking."""
+def ask_daemon(path: Path, what: str, given: Mapping[str, str] | None = None, *, patience: float = 5.0) -> Any:
+    """The daemon's answer. Raises Unavailable when no daemon answers, BadInput when it refuses. Blocking."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(patience)
         try:
             client.connect(str(path))
-            client.sendall(json.dumps({"ask": what}).encode() + b"\n")
+            client.sendall(json.dumps({"ask": what, "with": dict(given or {})}).encode() + b"\n")
             with client.makefile("rb") as lines:
                 reply = json.loads(lines.readline())
         except (OSError, ValueError) as error:
             raise Unavailable(f"No daemon answers at {path}: start it with `mra run`.") from error
+    if reply.get("refused"):
+        raise BadInput(reply["error"])
     if "error" in reply:
         raise Unavailable(f"The daemon answered: {reply['error']}")
     return reply["answer"]

@@ -75,6 +75,14 @@ class _Submit(msgspec.Struct, forbid_unknown_fields=True):
     max_payload: str | int = "1008KiB"
 
 
+class _Machines(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool = True
+    directory: str | None = None
+    signing_key: str = ""
+    deny: list[str] = msgspec.field(default_factory=list)
+    text_files: str | None = None
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     agent: _Agent
     saas: _Saas
@@ -83,6 +91,26 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     uplink: _Uplink = msgspec.field(default_factory=_Uplink)
     facts: _Facts = msgspec.field(default_factory=_Facts)
     submit: _Submit = msgspec.field(default_factory=_Submit)
+    machines: _Machines = msgspec.field(default_factory=_Machines)
+
+
+@dataclass(frozen=True)
+class MachinesSettings:
+    """Autonomous agents.
+
+    Attributes:
+        enabled: whether the daemon runs any.
+        directory: each directory in it that holds a `machine.yaml` is one.
+        signing_key: ed25519 public key in hex, of whoever signs plugin specifications; empty when none is asked for.
+        deny: names of plugins and machines that may not run.
+        text_files: where a Prometheus node exporter reads files, if one does.
+    """
+
+    enabled: bool
+    directory: Path
+    signing_key: str
+    deny: frozenset[str]
+    text_files: Path | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +125,7 @@ class Settings:
     uplink: UplinkSettings
     facts: FactsSettings | None  # None when facts are switched off
     submit: IntakeSettings
+    machines: MachinesSettings
     takes_submissions: bool  # whether the daemon serves the socket; the file can be written to all the same
 
     @property
@@ -162,6 +191,7 @@ class _Reader:
             outbox=self._outbox(parsed),
             facts=self._facts(parsed),
             submit=self._submit(parsed),
+            machines=self._machines(parsed),
             takes_submissions=parsed.submit.enabled,
             uplink=UplinkSettings(
                 retry_first=self._duration("uplink.retry_first", parsed.uplink.retry_first),
@@ -240,6 +270,18 @@ class _Reader:
             identity=parsed.agent.name,
             mode=int(raw.mode, 8),
             max_payload=max_payload,
+        )
+
+    def _machines(self, parsed: _File) -> MachinesSettings:
+        raw = parsed.machines
+        if raw.signing_key and not re.fullmatch(r"[0-9A-Fa-f]{64}", raw.signing_key):
+            raise self._bad("machines.signing_key", raw.signing_key, "write the ed25519 public key as 64 hex digits")
+        return MachinesSettings(
+            enabled=raw.enabled,
+            directory=self._path(raw.directory or str(Path(parsed.agent.state) / "machines")),
+            signing_key=raw.signing_key,
+            deny=frozenset(raw.deny),
+            text_files=None if raw.text_files is None else self._path(raw.text_files),
         )
 
     def _lanes(self, raw: dict[str, _Lane]) -> MappingProxyType[Lane, LanePolicy]:

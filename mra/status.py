@@ -39,7 +39,12 @@ def from_file(settings: Settings) -> dict[str, Any]:
 
 
 async def from_daemon(
-    settings: Settings, outbox: Outbox, link: LinkStatus, supervisor: Supervisor, started: float
+    settings: Settings,
+    outbox: Outbox,
+    link: LinkStatus,
+    supervisor: Supervisor,
+    started: float,
+    version: str = __version__,
 ) -> dict[str, Any]:
     """The status as the running daemon sees it."""
     lanes = await outbox.read(inspection.lane_reports, clock.now())
@@ -50,18 +55,11 @@ async def from_daemon(
         )
     return {
         "agent": settings.name,
-        "version": __version__,
+        "version": version,
         "running": True,
         "pid": os.getpid(),
         "uptime": round(trio.current_time() - started, 1),
-        "link": {
-            "state": link.state,
-            "server": link.server,
-            "for": round(trio.current_time() - link.since, 1),
-            "attempts": link.attempts,
-            "connections": link.connections,
-            "last_error": link.last_error,
-        },
+        "link": link_report(link),
         "durability": settings.durability,
         "sqlite": sqlite.library_version(),
         "lanes": document,
@@ -72,6 +70,23 @@ async def from_daemon(
         },
         "services": {name: asdict(status) for name, status in supervisor.services.items()},
     }
+
+
+def link_report(link: LinkStatus) -> dict[str, Any]:
+    """How the connection to the SaaS stands."""
+    return {
+        "state": link.state,
+        "server": link.server,
+        "for": round(trio.current_time() - link.since, 1),
+        "attempts": link.attempts,
+        "connections": link.connections,
+        "last_error": link.last_error,
+    }
+
+
+def brief(link: LinkStatus, started: float) -> dict[str, Any]:
+    """What machines may know of the agent that runs them; asks nobody."""
+    return {"uptime": round(trio.current_time() - started, 1), "link": link_report(link)}
 
 
 def task_tree(task: trio.lowlevel.Task | None = None) -> dict[str, Any]:

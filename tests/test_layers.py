@@ -43,8 +43,8 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
         False,
         ("mra.facts", "mra.lifecycle", "mra.machines", "mra.provision", "mra.saas", "mra.site", "mra.submit"),
     ),
-    ("where they meet", True, ("mra.agent", "mra.app", "mra.control", "mra.settings", "mra.status")),
-    ("command line", True, ("mra.cli",)),
+    ("where they meet", True, ("mra.app", "mra.control", "mra.options", "mra.settings", "mra.status", "mra.verbs")),
+    ("command line", True, ("mra.agent", "mra.cli")),
 )
 
 # Who may import a library (or a part of one); everyone else asks them.
@@ -108,7 +108,8 @@ def may_import(importer: str, imported: str) -> bool:
 MODULES = modules()
 
 
-@pytest.mark.parametrize("module", MODULES)
+# The package itself stands at the bottom, and offers embedders what stands at the top: it imports that when asked.
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "mra"])
 def test_imports_point_down(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     wrong = [

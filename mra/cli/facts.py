@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mra.cli import show
-from mra.cli.options import config_option, json_option
+from mra.cli.options import agent_options, config_option, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +55,10 @@ def _of_this_moment(settings: Settings) -> Mapping[str, Any]:
 
     if settings.facts is None:
         raise Refused("Facts are switched off: write `enabled = true` into section [facts] of the configuration.")
-    return trio.run(take_snapshot, settings.facts).facts
+    options = agent_options()
+    return trio.run(
+        take_snapshot, replace(settings.facts, node=replace(settings.facts.node, options=options.build)), options.facts
+    ).facts
 
 
 def _lines(value: Any, path: str = "") -> Iterator[tuple[str, object]]:

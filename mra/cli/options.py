@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mra.options import Options
 from mra.outbox.record import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def agent_options() -> Options:
+    """What the agent whose command runs was branded with."""
+    context = click.get_current_context(silent=True)
+    found = context.find_object(Options) if context else None
+    return found or Options()
 
 
 def config_option(function: F) -> F:
@@ -23,8 +31,8 @@ def config_option(function: F) -> F:
         "-c",
         type=click.Path(path_type=Path, dir_okay=False),
         envvar="MRA_CONFIG",
-        default=Path("/etc/mra/agent.toml"),
-        show_default=True,
+        default=lambda: agent_options().config_file,
+        show_default="/etc/mra/agent.toml, or that of the brand",
         show_envvar=True,
         help="The agent's configuration.",
     )(function)

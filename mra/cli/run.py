@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mra.cli.options import config_option
+from mra.cli.options import agent_options, config_option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import trio
 
+    from mra.options import Options
     from mra.settings import Settings
 
 
@@ -43,14 +44,14 @@ def run(config: Path, log_level: str) -> None:
     log.set_up(log_level)
     settings = read_settings(config)
     try:
-        trio.run(_main, settings)
+        trio.run(_main, settings, agent_options())
     except* KeyboardInterrupt:
         raise click.Abort from None
     except* Exception as group:
         raise only(group) from group
 
 
-async def _main(settings: Settings) -> None:
+async def _main(settings: Settings, options: Options) -> None:
     import trio
 
     from mra.app import run_agent
@@ -58,7 +59,7 @@ async def _main(settings: Settings) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop, nursery.cancel_scope)
-        await run_agent(settings, stop)
+        await run_agent(settings, stop, options)
         nursery.cancel_scope.cancel()
 
 
