@@ -74,6 +74,26 @@ class Governors(Protocol):
         """Hold a slot of one governor while inside; yields its sequence. Raises `MraError` when none was obtained."""
 
 
+class Trials(Protocol):
+    """Says whether a machine that is being deployed does."""
+
+    def check(self, tree: Path, /) -> None:
+        """Raises `Refused` when what will stand as a machine's directory holds a manifest that cannot run. Blocking."""
+
+    async def prove(self, directory: Path, /) -> None:
+        """Return once the machine in this directory runs; raises `Refused` with the reason when it does not."""
+
+
+class NoTrials:
+    """Stands in where nothing can be tried out: every machine does."""
+
+    def check(self, tree: Path, /) -> None:
+        """Accepts."""
+
+    async def prove(self, directory: Path, /) -> None:
+        """Accepts."""
+
+
 class NoDesired:
     """Stands in where no desired state is configured."""
 
@@ -108,6 +128,7 @@ class Services:
     text_file_directory: Path | None = None  # where a Prometheus node exporter reads files
     signing_key: str = ""  # hex, of the signer of plugin specifications
     deny: frozenset[str] = frozenset()  # names of plugins and machines that may not run
+    trials: Trials = field(default_factory=NoTrials)  # of machines that are deployed
     dice: random.Random = field(default_factory=random.Random)
 
 

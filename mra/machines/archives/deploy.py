@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -32,8 +32,8 @@ _PREFIX: Final = "mra-"
 class Deployment:
     """What shall be where: the archive of `source` makes a directory `creates`, which shall stand in `target`.
 
-    `checksum` is the SHA-256 of the archive. `verify` names the checksum file within `creates`, and `verify_checksum` is
-    the SHA-256 of that; without `verify`, any directory of that name will do.
+    `checksum` is the SHA-256 of the archive. `verify` names the checksum file within `creates`, and `verify_checksum`
+    is the SHA-256 of that; without `verify`, any directory of that name will do.
     """
 
     source: Source
@@ -66,6 +66,10 @@ def flaw(deployment: Deployment) -> str:
     return _content_flaw(deployment, deployment.live)
 
 
+class Unfit(Refused):
+    """The archive is the one that was asked for, and no good: fetching it again changes nothing."""
+
+
 async def _nothing(tree: Path) -> None:
     """No trial."""
 
@@ -82,12 +86,14 @@ async def deploy(
     Args:
         check: blocking; raises `Refused` when the staged tree, complete and verified, may not become live.
         trial: raises `Refused` when the tree that has just become live does not do; the old one comes back.
+            Both refusals become `Unfit`.
 
     Cancelled or refused at any point, the tree that was live before is live again, and nothing else is left; after
     `Unavailable` the beginning of a download is kept for the next attempt.
 
     Raises:
-        Refused: what the source offers is not what was asked for, or it did not pass its check or trial.
+        Refused: the source does not offer what was asked for.
+        Unfit: it does, but that cannot be unpacked, is not as signed, or did not pass its check or trial.
         Unavailable: the source cannot be reached, the disk is full, or (`Busy`) someone else is deploying this.
     """
     place = deployment.place
@@ -102,10 +108,12 @@ async def deploy(
             )
             try:
                 place = await trio.to_thread.run_sync(_stage, deployment, place, check)
+                await _go_live(place, trial)
+            except Refused as refusal:
+                raise Unfit(refusal.sentence) from refusal
             except OSError as fault:
                 reason = fault.strerror or str(fault)
-                raise Unavailable(f"{deployment.creates} cannot be unpacked ({reason}); make room there") from fault
-            await _go_live(place, trial)
+                raise Unavailable(f"{deployment.creates} cannot be put in place ({reason}); make room there") from fault
         except Unavailable:
             raise
         except BaseException:
@@ -174,15 +182,20 @@ def _lock(fd: int, work: Path) -> None:
 
 def discard(deployment: Deployment) -> None:
     """Remove what interrupted attempts left, the beginning of a download included. Blocking."""
-    try:
-        with _workspace(deployment.place):
-            remove(deployment.place.work)
-    except Busy:
-        pass  # whoever works there cleans up
+    with suppress(Busy), _workspace(deployment.place):  # whoever works there cleans up
+        remove(deployment.place.work)
 
 
 def recover(target: Path) -> None:
     """Put right whatever kills left anywhere in `target`; call it before machines are loaded from there. Blocking."""
     for work in (target / WORK).glob(f"{_PREFIX}*"):
-        with _workspace(Place(target / work.name.removeprefix(_PREFIX), work)):
+        with suppress(Busy), _workspace(Place(target / work.name.removeprefix(_PREFIX), work)):
             pass
+
+
+def remove_deployed(target: Path, creates: str) -> None:
+    """Remove a deployed tree, and what interrupted attempts left; `Busy` while someone deploys it. Blocking."""
+    place = Place(target / creates, target / WORK / f"{_PREFIX}{creates}")
+    with _workspace(place):
+        remove(place.live)
+        remove(place.work)

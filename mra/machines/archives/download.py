@@ -104,11 +104,13 @@ class _Fetch:
     async def _whole(self, pauses: Sequence[float]) -> None:
         for pause in (*pauses, None):
             try:
-                return await self._attempt()
+                await self._attempt()
             except Unavailable:
                 if pause is None:
                     raise
                 await trio.sleep(pause)
+            else:
+                break
 
     async def _is_right(self) -> bool:
         return await trio.to_thread.run_sync(self._digest) == self.checksum

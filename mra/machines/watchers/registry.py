@@ -6,12 +6,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from mra.errors import BadInput
+from mra.machines.watchers.archive import ArchiveWatcher
 from mra.machines.watchers.exec import ExecWatcher
 from mra.machines.watchers.expression import ExpressionWatcher
 from mra.machines.watchers.file import FileWatcher
 from mra.machines.watchers.kv import KvWatcher
 from mra.machines.watchers.metric import MetricWatcher
 from mra.machines.watchers.nagios import NagiosWatcher
+from mra.machines.watchers.plugins import PluginsWatcher
+from mra.machines.watchers.schedule import ScheduleWatcher
 from mra.machines.watchers.timer import TimerWatcher
 
 if TYPE_CHECKING:
@@ -20,12 +23,15 @@ if TYPE_CHECKING:
     from mra.machines.watchers.base import Watcher
 
 BUILTIN: Final[tuple[type[Watcher[Any]], ...]] = (
+    ArchiveWatcher,
     ExecWatcher,
     ExpressionWatcher,
     FileWatcher,
     KvWatcher,
     MetricWatcher,
     NagiosWatcher,
+    PluginsWatcher,
+    ScheduleWatcher,
     TimerWatcher,
 )
 
