@@ -179,6 +179,15 @@ class Saas:
                 configuration |= changes or {}
             await self._ask(f"$JS.API.STREAM.CREATE.{configuration['name']}", configuration)
 
+    async def create_streams_missing(self) -> None:
+        """Make those streams of `lab/streams` that are gone, and leave the others alone."""
+        async with self.connect() as wire:
+            names = (await wire.ask("$JS.API.STREAM.NAMES"))["streams"] or []
+        for file in sorted((LAB / "streams").glob("*.json")):
+            configuration = json.loads(file.read_text())
+            if configuration["name"] not in names:
+                await self._ask(f"$JS.API.STREAM.CREATE.{configuration['name']}", configuration)
+
     async def change_stream(self, stream: str, **changes: Any) -> None:
         """Change a stream's configuration, for instance `max_bytes=65536` or `allow_atomic=False`."""
         info = await self._ask(f"$JS.API.STREAM.INFO.{stream}", None)

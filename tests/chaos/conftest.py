@@ -1,0 +1,41 @@
+"""A SaaS, and a site that reaches it directly or through a proxy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.proxy import Proxy, open_proxy
+from tests.harness.saas import Saas, open_saas
+from tests.harness.site import Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def saas(tmp_path: Path) -> AsyncIterator[Saas]:
+    async with open_saas(tmp_path / "saas") as running:
+        yield running
+
+
+@pytest.fixture
+async def site(saas: Saas, tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path / "site", saas.port, saas.site) as made:
+        yield made
+
+
+@pytest.fixture
+async def proxy(saas: Saas) -> AsyncIterator[Proxy]:
+    async with open_proxy(saas.port) as open_:
+        yield open_
+
+
+@pytest.fixture
+async def distant(saas: Saas, proxy: Proxy, tmp_path: Path) -> AsyncIterator[Site]:
+    """A site whose only way to the SaaS is the proxy; it takes a missing answer for lost after a second."""
+    uplink = {"uplink": {"retry_first": "50ms", "retry_cap": "300ms", "patience": "1s"}}
+    async with open_site(tmp_path / "site", proxy.port, saas.site, tables=uplink) as made:
+        yield made

@@ -1,0 +1,54 @@
+"""SIGKILL, again and again, under load."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.chaos.ending import count_perfect, drained
+
+if TYPE_CHECKING:
+    from tests.harness.saas import Saas
+    from tests.harness.site import Site
+
+pytestmark = pytest.mark.chaos
+KILLS = 200
+
+
+@pytest.mark.timeout(400)
+async def test_two_hundred_kills_of_agent_and_saas_in_turn_lose_nothing(saas: Saas, site: Site) -> None:
+    """Producers write beside the daemon and inside it; every kill falls at a moment of its own."""
+    moments = random.Random(20)  # the same moments in every run, as far as the machine's pace lets them be the same
+    beside = site.start_producer(site.load(group=5, pause=0.02))
+    await site.start(load=site.load(group=5, pause=0.02))
+    for number in range(KILLS):
+        await trio.sleep(moments.uniform(0.02, 0.25))
+        if number % 2:
+            await saas.kill()
+            await saas.start()
+        else:
+            await site.kill()
+            await site.start(load=site.load(group=5, pause=0.02))
+    await beside.kill()
+    await site.kill()
+    await site.start()
+    await drained(site)
+    await count_perfect(f"{KILLS} kills", saas, site.accepted(), at_least=1000)
+    assert (await site.mra("outbox", "verify")).returncode == 0
+
+
+async def test_a_killed_producer_leaves_whole_rows_only(saas: Saas, site: Site) -> None:
+    """Ten producer processes, each killed in the middle of its work; what they were told stands."""
+    await site.start()
+    for _ in range(10):
+        producer = site.start_producer(site.load(group=20, pause=0))
+        before = len(site.accepted())
+        with trio.fail_after(20):
+            while len(site.accepted()) == before:  # noqa: ASYNC110 - the producer is another process
+                await trio.sleep(0.01)
+        await producer.kill()
+    await drained(site)
+    await count_perfect("killed producers", saas, site.accepted(), at_least=200)

@@ -1,0 +1,63 @@
+"""Cuts, stalls, silence, one direction only, a thin line: delivery goes on by itself, and nothing comes twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.chaos.ending import count_perfect, drained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.harness.proxy import Proxy
+    from tests.harness.saas import Saas
+    from tests.harness.site import Site
+
+pytestmark = pytest.mark.chaos
+
+FAULTS: dict[str, Callable[[Proxy], object]] = {
+    "cut": lambda proxy: proxy.cut(),
+    "stall": lambda proxy: proxy.stall(),
+    "no-bytes-to-the-saas": lambda proxy: proxy.drop_upstream(),
+    "no-bytes-from-the-saas": lambda proxy: proxy.drop_downstream(),
+    "half-open": lambda proxy: proxy.half_open(),
+    "refuse": lambda proxy: (proxy.refuse(), proxy.cut()),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_delivery_survives(fault: str, saas: Saas, proxy: Proxy, distant: Site) -> None:
+    await distant.start(load=distant.load(group=10, pause=0.02))
+    for _ in range(3):
+        await trio.sleep(0.5)
+        FAULTS[fault](proxy)
+        await trio.sleep(1.5)  # longer than the agent's patience
+        proxy.heal()
+    await distant.terminate()
+    await distant.start()
+    await drained(distant)
+    await count_perfect(fault, saas, distant.accepted(), at_least=500)
+
+
+async def test_a_thin_line_carries_everything(saas: Saas, proxy: Proxy, distant: Site) -> None:
+    distant.configure({"uplink": {"patience": "20s"}})
+    proxy.upstream.bytes_per_second = 128 * 1024
+    proxy.upstream.delay = proxy.downstream.delay = 0.1
+    await distant.produce(distant.load(group=50, count=400, pause=0, size=512))
+    await distant.start()
+    await drained(distant, 90)
+    await count_perfect("thin line", saas, distant.accepted(), at_least=1600)
+
+
+async def test_a_flapping_line_wears_nothing_out(saas: Saas, proxy: Proxy, distant: Site) -> None:
+    await distant.start(load=distant.load(group=10, pause=0.01))
+    for _ in range(40):
+        await trio.sleep(0.15)
+        proxy.cut()
+    await distant.kill()
+    await distant.start()
+    await drained(distant)
+    await count_perfect("40 cuts", saas, distant.accepted(), at_least=500)
