@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from mra import status, systemd
+from mra.config.mirror import Mirror
 from mra.control import run_control
 from mra.facts import Newest, run_facts
 from mra.lifecycle import Lifecycle
 from mra.lock import daemon_lock
 from mra.log import logger
-from mra.machines.context import Services
-from mra.machines.fleet import Fleet
-from mra.machines.watchers.registry import registry
+from mra.machinery import build_fleet
 from mra.options import Options, Running
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.service import run_upkeep, run_watch
@@ -34,11 +33,10 @@ from mra.uplink.service import LinkStatus, run_uplink
 from mra.verbs import machine_verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from mra.machines.context import MachineRow
+    from mra.machines.fleet import Fleet
     from mra.options import Ready
-    from mra.outbox.record import Draft
     from mra.settings import Settings
 
 log = logger("agent")
@@ -64,18 +62,21 @@ async def run_agent(
     with daemon_lock(settings.lock):
         async with open_outbox(settings.database, settings.outbox) as outbox, trio.open_nursery() as links:
             start = partial(_start, links)
-            start("uplink", keep, partial(run_uplink, outbox, settings.access, settings.uplink, link))
+            mirror = Mirror(outbox, settings.customer) if settings.customer else None
+            beside = [mirror.follow] if mirror else []
+            start("uplink", keep, partial(run_uplink, outbox, settings.access, settings.uplink, link, beside=beside))
             start("upkeep", keep, partial(run_upkeep, outbox, settings.name))
             start("watch", keep, partial(run_watch, outbox))
             start("watchdog", keep, partial(systemd.run_watchdog, partial(_prove_alive, outbox)))
 
             async with trio.open_nursery() as producers:
                 facts = _Facts()
-                fleet = _fleet(settings, options, outbox, facts, partial(status.brief, link, started))
+                fleet = build_fleet(settings, options, outbox, mirror, facts, partial(status.brief, link, started))
+                look = partial(status.from_daemon, settings, outbox, link, supervisor, started)
                 answers = {
                     **machine_verbs(fleet),
                     "facts": facts.tell,
-                    "status": partial(status.from_daemon, settings, outbox, link, supervisor, started, options.version),
+                    "status": partial(look, options.version, mirror.status if mirror else None),
                     "tree": _tree,
                     "wake": partial(_wake, outbox),
                 }
@@ -110,31 +111,6 @@ async def run_agent(
                     await outbox.wait_empty()
             links.cancel_scope.cancel()
     log.info("stopped")
-
-
-def _fleet(
-    settings: Settings,
-    options: Options,
-    outbox: Outbox,
-    facts: Callable[[], Mapping[str, Any]],
-    brief: Callable[[], Mapping[str, Any]],
-) -> Fleet:
-    machines = settings.machines
-
-    async def record(row: MachineRow | None, drafts: Sequence[Draft], /) -> None:
-        if drafts:
-            await outbox.append_many(drafts)
-
-    services = Services(
-        settings.name,
-        record,
-        facts=facts,
-        status=brief,
-        text_file_directory=machines.text_files,
-        signing_key=options.signing_key or machines.signing_key,
-        deny=machines.deny | options.deny,
-    )
-    return Fleet(machines.directory, services, registry(options.watchers), options.machines)
 
 
 async def _run_machines(fleet: Fleet, facts: _Facts | None) -> None:

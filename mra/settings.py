@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from mra.aio.session import Access
+from mra.config.index import check_customer
 from mra.errors import BadInput
 from mra.facts.settings import FactsSettings
 from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, OutboxSettings, Overflow
@@ -38,6 +39,7 @@ class _Saas(msgspec.Struct, forbid_unknown_fields=True):
     password_file: str | None = None
     tls_ca: str | None = None
     durability: str = "synced"
+    customer: str | None = None
 
 
 class _Outbox(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,6 +123,7 @@ class Settings:
     state: Path
     access: Access
     durability: str
+    customer: str | None  # whose desired state the agent follows; None when it follows none
     outbox: OutboxSettings
     uplink: UplinkSettings
     facts: FactsSettings | None  # None when facts are switched off
@@ -188,6 +191,7 @@ class _Reader:
             state=self._path(parsed.agent.state),
             access=self._access(parsed),
             durability=parsed.saas.durability,
+            customer=self._customer(parsed.saas.customer),
             outbox=self._outbox(parsed),
             facts=self._facts(parsed),
             submit=self._submit(parsed),
@@ -224,6 +228,12 @@ class _Reader:
             return ssl.create_default_context(cafile=str(path))
         except (OSError, ssl.SSLError) as error:
             raise self._bad("saas.tls_ca", str(path), f"it must be a PEM file of certificates ({error})") from error
+
+    def _customer(self, customer: str | None) -> str | None:
+        try:
+            return None if customer is None else check_customer(customer)
+        except BadInput as error:
+            raise BadInput(f"{self._file}: saas.customer: {error.sentence}") from error
 
     def _outbox(self, parsed: _File) -> OutboxSettings:
         raw = parsed.outbox

@@ -12,6 +12,7 @@ from mra import __version__, clock
 from mra.outbox import inspection, sqlite
 
 if TYPE_CHECKING:
+    from mra.config.mirror import MirrorStatus
     from mra.outbox.outbox import Outbox
     from mra.settings import Settings
     from mra.supervise import Supervisor
@@ -45,6 +46,7 @@ async def from_daemon(
     supervisor: Supervisor,
     started: float,
     version: str = __version__,
+    desired: MirrorStatus | None = None,
 ) -> dict[str, Any]:
     """The status as the running daemon sees it."""
     lanes = await outbox.read(inspection.lane_reports, clock.now())
@@ -68,7 +70,22 @@ async def from_daemon(
             "max_bytes": settings.outbox.max_bytes,
             "ballast": outbox.ballast.is_set,
         },
+        "desired": _desired_report(desired),
         "services": {name: asdict(status) for name, status in supervisor.services.items()},
+    }
+
+
+def _desired_report(desired: MirrorStatus | None) -> dict[str, Any] | None:
+    """How the copy of desired state stands; None for an agent that follows none."""
+    if desired is None:
+        return None
+    checked = None if desired.checked_at is None else round(trio.current_time() - desired.checked_at, 1)
+    return {
+        "state": desired.state,
+        "keys": desired.keys,
+        "revision": desired.revision,
+        "checked": checked,  # seconds ago
+        "last_error": desired.last_error,
     }
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from mra.aio.session import Access, open_session
 from mra.app import run_agent
 from mra.control import ask_daemon
 from mra.errors import BadInput
 from mra.outbox import sqlite
+from mra.saas.config import put
 from mra.settings import read_settings
+from tests.harness.saas import open_saas
 
 LAB = Path(__file__).parents[1] / "lab" / "agent"
 CONFIG = """
@@ -113,3 +117,62 @@ def test_what_the_sample_shows_is_what_holds_without_it(tmp_path):
     (tmp_path / "whole.toml").write_text(sample)
     (tmp_path / "short.toml").write_text(sample[: sample.index("[outbox]")])
     assert read_settings(tmp_path / "whole.toml") == read_settings(tmp_path / "short.toml")
+
+
+MACHINE = """\
+name: pump
+version: 1.0.0
+initial_state: "off"
+transitions:
+  - {name: start, from: ["off"], destination: "on"}
+watchers:
+  - name: orders
+    type: kv
+    interval: 1s
+    state_match: ["off"]
+    success_transition: start
+    properties: {bucket: CONFIG, key: limits}
+"""
+
+
+def machine_states(config: Path) -> dict[str, str]:
+    with closing(sqlite.connect_readonly(read_settings(config).database)) as connection:
+        return dict(connection.execute("SELECT name, state FROM v_machines").fetchall())
+
+
+def put_machine(config: Path) -> None:
+    directory = config.parent / "state" / "machines" / "pump"
+    directory.mkdir(parents=True)
+    (directory / "machine.yaml").write_text(MACHINE)
+
+
+async def test_the_state_of_a_machine_is_stored_in_the_transaction_of_its_event(config):
+    put_machine(config)
+    async with running(config) as settings:
+        await wait_for(lambda: machine_states(config) == {"pump": "off"})
+        fire = partial(ask_daemon, settings.socket, "machines.transition", {"name": "pump", "event": "start"})
+        await trio.to_thread.run_sync(fire)
+        assert machine_states(config) == {"pump": "on"}
+        assert [subject for subject, _ in rows(config, "events") if subject == "machine.transition"]
+
+
+@pytest.mark.lab
+async def test_a_machine_follows_orders_of_the_saas_and_finds_them_again_without_it(config, tmp_path):
+    put_machine(config)
+    async with open_saas(tmp_path / "saas") as saas:
+        backend = Access((saas.url,), "saas-tool", saas.backend.user, saas.backend.password)
+        async with open_session(backend) as session:
+            await put(session, "acme", "limits", b'{"pressure": 7}')
+        (tmp_path / "password").write_text(saas.site.password)
+        lines = f'urls = ["{saas.url}"]\nuser = "{saas.site.user}"\npassword_file = "password"\ncustomer = "acme"'
+        config.write_text(CONFIG.replace('urls = ["nats://127.0.0.1:1"]', lines))
+        async with running(config) as settings:
+            await wait_for(lambda: machine_states(config).get("pump") == "on")
+            told = await trio.to_thread.run_sync(ask_daemon, settings.socket, "status")
+        assert (told["desired"]["state"], told["desired"]["keys"]) == ("following", 1)
+    data = tmp_path / "state" / "machines" / "pump" / "machine_data.json"
+    assert json.loads(data.read_text()) == {"CONFIG_limits": {"pressure": 7}}
+    data.unlink()
+    async with running(config):
+        await wait_for(data.exists)
+    assert json.loads(data.read_text()) == {"CONFIG_limits": {"pressure": 7}}

@@ -43,7 +43,11 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
         False,
         ("mra.facts", "mra.lifecycle", "mra.machines", "mra.provision", "mra.saas", "mra.site", "mra.submit"),
     ),
-    ("where they meet", True, ("mra.app", "mra.control", "mra.options", "mra.settings", "mra.status", "mra.verbs")),
+    (
+        "where they meet",
+        True,
+        ("mra.app", "mra.control", "mra.machinery", "mra.options", "mra.settings", "mra.status", "mra.verbs"),
+    ),
     ("command line", True, ("mra.agent", "mra.cli")),
 )
 

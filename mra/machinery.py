@@ -1,0 +1,91 @@
+"""Connects machines to the rest of the agent: the outbox, desired state, the facts and the settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mra.errors import Unavailable
+from mra.machines.context import NoDesired, Services, Stored
+from mra.machines.fleet import Fleet
+from mra.machines.watchers.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mra.config.mirror import Mirror
+    from mra.machines.context import MachineRow
+    from mra.options import Options
+    from mra.outbox.outbox import Outbox
+    from mra.outbox.record import Draft
+    from mra.outbox.sqlite import Connection
+    from mra.settings import Settings
+
+BUCKET = "CONFIG"
+_KEEP = (
+    "INSERT OR REPLACE INTO machine (name, version, state, since, instance, directory)"
+    " VALUES (:name, :version, :state, :since_wall, :instance, :directory)"
+)
+
+
+def build_fleet(
+    settings: Settings,
+    options: Options,
+    outbox: Outbox,
+    mirror: Mirror | None,
+    facts: Callable[[], Mapping[str, Any]],
+    status: Callable[[], Mapping[str, Any]],
+) -> Fleet:
+    """The machines of this agent; nothing runs yet. Raises BadInput when the builder's watchers cannot be."""
+    machines = settings.machines
+    services = Services(
+        settings.name,
+        Recorder(outbox),
+        facts=facts,
+        desired=Buckets(mirror) if mirror else NoDesired(),
+        status=status,
+        text_file_directory=machines.text_files,
+        signing_key=options.signing_key or machines.signing_key,
+        deny=machines.deny | options.deny,
+    )
+    return Fleet(machines.directory, services, registry(options.watchers), options.machines)
+
+
+class Recorder:
+    """Stores the state of a machine and the events that tell of it in one transaction."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    async def __call__(self, row: MachineRow | None, drafts: Sequence[Draft], /) -> None:
+        """See `mra.machines.context.Recorder`."""
+
+        also = None if row is None else partial(_keep, row)
+        await self._outbox.append_many(drafts, also=also)
+
+
+def _keep(row: MachineRow, connection: Connection) -> None:
+    connection.execute(_KEEP, row._asdict())
+
+
+class Buckets:
+    """The mirror of desired state, as watchers see it."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+
+    async def get(self, bucket: str, key: str) -> Stored | None:
+        """See `mra.machines.context.Desired`."""
+        _check(bucket)
+        found = await self._mirror.get(key)
+        return None if found is None else Stored(found.value, found.revision)
+
+    async def wait_changed(self, bucket: str, key: str, revision: int | None) -> None:
+        """See `mra.machines.context.Desired`. Raises Unavailable when there is no such bucket."""
+        _check(bucket)
+        await self._mirror.wait_changed(key, revision)
+
+
+def _check(bucket: str) -> None:
+    if bucket != BUCKET:
+        raise Unavailable(f"There is no bucket {bucket[:60]!r} here: desired state is in {BUCKET}.")
