@@ -63,6 +63,7 @@ class Reply:
     """A place where one or more answers will arrive."""
 
     subject: str
+    asks: str = ""  # the one subject that the exchange is about, where there is one
     _messages: list[Message | Misconfigured] = field(default_factory=list)
     _arrived: trio.Event = field(default_factory=trio.Event)
 
@@ -101,6 +102,7 @@ class Session:
         self._inbox = inbox
         self._numbers = itertools.count(1)
         self._replies: dict[str, Reply] = {}
+        self._feeds: set[str] = set()
         self.lost = lost
 
     @property
@@ -155,6 +157,7 @@ class Session:
     async def request(self, subject: str, body: bytes = b"", *, patience: float, headers: bytes = b"") -> Message:
         """Send one message and return the first answer to it. Raises LinkLost, Misconfigured."""
         with self.reply() as reply:
+            reply.asks = subject
             await self.send(frame(subject, reply.subject, headers, body))
             return await reply.receive(patience)
 
@@ -164,6 +167,7 @@ class Session:
         async def callback(raw: Msg) -> None:
             receive(_message(raw))
 
+        self._feeds.add(subject.lower())
         try:
             await self._loop.call(self._client.subscribe, subject, cb=callback)
         except (NatsError, OSError, trio.BrokenResourceError) as error:
@@ -176,9 +180,13 @@ class Session:
             reply.put(message)
 
     def complain(self, problem: str) -> None:
-        """The server refused something without saying which request: everyone who waits is told."""
+        """The server refused something: whoever asked for it is told, or everyone who waits when that is unclear."""
         log.once_per(60, "the SaaS refuses a permission", problem=problem)
-        for reply in self._replies.values():
+        refused = problem.partition('"')[2].partition('"')[0].lower()  # nats-py gives the text in lower case
+        if refused in self._feeds and not refused.startswith("_inbox."):
+            return  # nobody waits for a feed
+        asking = [reply for reply in self._replies.values() if reply.asks.lower() == refused]
+        for reply in asking or self._replies.values():
             reply.put(Misconfigured(f"The SaaS refuses what this agent may do ({problem}): check its account."))
 
     async def round_trip(self, patience: float) -> None:

@@ -1,0 +1,97 @@
+"""One connection: it says who was refused, notices silence, and closes whatever the other end does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from mra.aio.session import Access, frame, open_session
+from mra.errors import LinkLost, Misconfigured
+from tests.harness.saas import EVENTS, Saas, open_saas
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+async def saas(tmp_path: Path) -> AsyncIterator[Saas]:
+    async with open_saas(tmp_path / "saas") as running:
+        yield running
+
+
+def access(saas: Saas, password: str | None = None) -> Access:
+    return Access((saas.url,), "n1", saas.site.user, password or saas.site.password, ping_seconds=1.0)
+
+
+async def test_a_request_is_answered(saas: Saas) -> None:
+    async with open_session(access(saas)) as session:
+        answer = await session.request("machine_room.events.lifecycle.x", b"{}", patience=5)
+    assert b'"seq":1' in answer.body
+    assert session.max_payload == 1024 * 1024
+
+
+async def test_frames_handed_over_in_one_write_are_stored_in_order(saas: Saas) -> None:
+    """The private call of nats-py that a whole batch goes through; a new version has to keep this true."""
+    bodies = [b"%d" % number for number in range(500)]
+    async with open_session(access(saas)) as session:
+        await session.send(
+            b"".join(frame("machine_room.events.lifecycle.x", "_INBOX.n1.none", b"", body) for body in bodies)
+        )
+        await session.round_trip(5)
+    async with saas.connect() as wire:
+        assert [message.body for message in await wire.read_stream(EVENTS)] == bodies
+
+
+async def test_a_wrong_password_is_a_matter_of_configuration(saas: Saas) -> None:
+    with pytest.raises(Misconfigured, match="credentials"):
+        async with open_session(access(saas, "wrong")):
+            raise AssertionError("not reached")
+
+
+async def test_nobody_there_is_a_lost_link() -> None:
+    with pytest.raises(LinkLost, match=r"127\.0\.0\.1:9"):
+        async with open_session(Access(("nats://127.0.0.1:9",), "n1")):
+            raise AssertionError("not reached")
+
+
+async def test_a_refused_permission_is_told_at_once_and_only_to_who_asked(saas: Saas) -> None:
+    async with open_session(access(saas)) as session, trio.open_nursery() as nursery:
+        with session.reply() as bystander, trio.fail_after(10):
+
+            async def refused() -> None:
+                with pytest.raises(Misconfigured, match="permissions violation"):
+                    await session.request("$JS.API.STREAM.NAMES", patience=60)
+
+            nursery.start_soon(refused)
+            await trio.testing.wait_all_tasks_blocked(0.2)
+        assert bystander.poll() is None
+
+
+async def test_a_killed_server_is_noticed(saas: Saas) -> None:
+    async with open_session(access(saas)) as session:
+        await saas.kill()
+        with trio.fail_after(10):
+            await session.keep_alive(60)
+        with pytest.raises(LinkLost):
+            await session.send(b"PING\r\n")
+
+
+async def test_a_silent_server_is_noticed_and_closing_does_not_wait_for_it(saas: Saas) -> None:
+    with trio.fail_after(15):
+        async with open_session(access(saas)) as session:
+            await saas.suspend()
+            await session.keep_alive(1.0)
+            assert session.lost.is_set()
+    saas.resume()
+
+
+async def test_an_answer_that_never_comes_is_a_lost_link(saas: Saas) -> None:
+    async with open_session(access(saas)) as session:
+        with session.reply() as reply, pytest.raises(LinkLost, match="unclear"):
+            await reply.receive(0.05)
