@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mra.errors import Unavailable
 from mra.machines.context import NoDesired, Services, Stored
 from mra.machines.fleet import Fleet
+from mra.machines.trial import FleetTrials
 from mra.machines.watchers.registry import registry
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def build_fleet(
 ) -> Fleet:
     """The machines of this agent; nothing runs yet. Raises BadInput when the builder's watchers cannot be."""
     machines = settings.machines
+    kinds = registry(options.watchers)
     services = Services(
         settings.name,
         Recorder(outbox),
@@ -47,8 +49,10 @@ def build_fleet(
         text_file_directory=machines.text_files,
         signing_key=options.signing_key or machines.signing_key,
         deny=machines.deny | options.deny,
+        trials=FleetTrials(lambda: fleet, kinds),
     )
-    return Fleet(machines.directory, services, registry(options.watchers), options.machines)
+    fleet = Fleet(machines.directory, services, kinds, options.machines)
+    return fleet
 
 
 class Recorder:

@@ -14,8 +14,11 @@ import trio
 from mra.aio.session import Access, open_session
 from mra.app import run_agent
 from mra.control import ask_daemon
-from mra.errors import BadInput
+from mra.errors import BadInput, Refused
+from mra.machinery import build_fleet
+from mra.options import Options
 from mra.outbox import sqlite
+from mra.outbox.outbox import open_outbox
 from mra.saas.config import put
 from mra.settings import read_settings
 from tests.harness.saas import open_saas
@@ -176,3 +179,14 @@ async def test_a_machine_follows_orders_of_the_saas_and_finds_them_again_without
     async with running(config):
         await wait_for(data.exists)
     assert json.loads(data.read_text()) == {"CONFIG_limits": {"pressure": 7}}
+
+
+async def test_a_deployed_machine_that_cannot_run_is_refused_before_it_takes_the_place_of_another(config, tmp_path):
+    settings = read_settings(config)
+    async with open_outbox(settings.database, settings.outbox) as outbox:
+        trials = build_fleet(settings, Options(), outbox, None, dict, dict)._services.trials
+        (tmp_path / "machine.yaml").write_text(MACHINE)
+        trials.check(tmp_path)
+        (tmp_path / "machine.yaml").write_text(MACHINE.replace("type: kv", "type: moon"))
+        with pytest.raises(Refused, match="there is no watcher type 'moon'"):
+            trials.check(tmp_path)
