@@ -22,11 +22,10 @@ from mra.machines.archives.source import Source, without_credentials
 from mra.machines.archives.sums import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
 USER_AGENT: Final = f"Choria Archive Watcher (mra {__version__})"
-_CHUNK: Final = 64 * 1024
 _MOST_REDIRECTS: Final = 5
 _LATER: Final = frozenset({408, 425, 429})  # beside all of 5xx
 
@@ -126,7 +125,7 @@ class _Fetch:
         """One request, with the redirects it leads to."""
         url = first = _address(self.source)
         for _ in range(_MOST_REDIRECTS + 1):
-            own = url.host == first.host and (url.port == first.port or url.scheme != first.scheme)
+            own = url.raw_host == first.raw_host and (url.port == first.port or url.scheme != first.scheme)
             auth = httpx.BasicAuth(self.source.username, self.source.password) if self.source.username and own else None
             try:
                 async with self.client.stream("GET", url, headers=self._range(), auth=auth) as response:
@@ -135,6 +134,8 @@ class _Fetch:
                     url = _redirected(url, response.headers["location"], self.source.shown)
             except httpx.HTTPError as fault:
                 raise _translated(fault, self.source) from fault
+            except UnicodeError as cause:  # the resolver's, for names that only look like some
+                raise BadInput(f"source {self.source.shown} has no possible host name ({cause}); correct it") from cause
         raise Refused(
             f"{self.source.shown} redirects more than {_MOST_REDIRECTS} times; correct the server or the source"
         )
@@ -163,13 +164,28 @@ class _Fetch:
         await self._write(response, offset)
 
     async def _write(self, response: httpx.Response, size: int) -> None:
+        fault: Exception | None = None
         async with await trio.open_file(self.partial.file, "ab") as file:
-            # Raw: a server may label an archive as gzip-encoded, and the checksum is that of the archive.
-            async for piece in response.aiter_raw(_CHUNK):
-                size += len(piece)
-                if size > self.most_bytes:
-                    raise self._too_large()
-                await file.write(piece)
+            # Reading is ended from within, by cancellation: httpx stacks generators, and one left half-way stays open.
+            # The bytes are raw: a server may label an archive as gzip-encoded, and the checksum is the archive's.
+            with trio.CancelScope() as reading:
+                async for piece in response.aiter_raw():
+                    size += len(piece)
+                    fault = fault or await self._append(file.write, piece, size)
+                    if fault:
+                        reading.cancel()
+        if fault:
+            raise fault
+
+    async def _append(self, write: Callable[[bytes], Awaitable[int]], piece: bytes, size: int) -> Exception | None:
+        """Write one piece, after which there are `size` bytes; what went wrong."""
+        if size > self.most_bytes:
+            return self._too_large()
+        try:
+            await write(piece)
+        except OSError as fault:
+            return fault
+        return None
 
     def _too_large(self) -> Refused:
         return Refused(
@@ -215,7 +231,7 @@ def _redirected(url: httpx.URL, location: str, shown: str) -> httpx.URL:
         target = url.join(location)
     except httpx.InvalidURL as cause:
         raise Refused(f"{shown} redirects to no address ({cause}); correct the server or the source") from cause
-    if not target.host or target.scheme not in {url.scheme, "https"}:
+    if not target.raw_host or target.scheme not in {url.scheme, "https"}:
         raise Refused(
             f"{shown} redirects to {without_credentials(str(target))}, which is not as safe; correct the server"
         )
