@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import nats
 import trio
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from mra.aio.loop import Loop, open_loop
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
 
 log = logger("link")
@@ -229,7 +228,8 @@ def frame(subject: str, reply: str, headers: bytes, body: bytes) -> bytes:
 async def open_session(access: Access) -> AsyncIterator[Session]:
     """Connect once, and close within a second when the block is left, whatever the state of the network.
 
-    Raises LinkLost when no server answers, Misconfigured when one refuses who we are.
+    Raises LinkLost when no server answers, Misconfigured when one refuses who we are; like everything that leaves the
+    block, they come in an exception group, because the loop's nursery stands around it.
     """
     lost = trio.Event()
     session: Session | None = None
@@ -260,7 +260,8 @@ async def _connect(loop: Loop, access: Access, on_error: Any, on_gone: Any) -> C
         "servers": list(access.urls),
         "name": access.name,
         "allow_reconnect": False,
-        "max_reconnect_attempts": 0,
+        "max_reconnect_attempts": 1,  # 0 would mean for ever, at nats-py's own pace
+        "reconnect_time_wait": 0.05,
         "connect_timeout": access.connect_seconds,
         "ping_interval": 3600,  # liveness is ours: see Session.keep_alive
         "pending_size": 0,
@@ -278,9 +279,20 @@ async def _connect(loop: Loop, access: Access, on_error: Any, on_gone: Any) -> C
     elif access.user is not None:
         options["user"] = access.user
         options["password"] = access.password or ""
+    client = Client()
+    try:
+        await _dial(loop, client, access, options)
+    except BaseException:
+        await _close(loop, client)  # a half-made connection is closed by nobody else
+        raise
+    _limit_unsent(client)
+    return client
+
+
+async def _dial(loop: Loop, client: Client, access: Access, options: dict[str, Any]) -> None:
     try:
         with trio.fail_after(access.connect_seconds * (len(access.urls) + 1)):
-            client: Client = await loop.call(nats.connect, **options)
+            await loop.call(client.connect, **options)
     except trio.TooSlowError as error:
         raise LinkLost(f"No answer from {', '.join(access.urls)}.") from error
     except (NatsError, OSError, trio.BrokenResourceError, ValueError) as error:
@@ -288,8 +300,6 @@ async def _connect(loop: Loop, access: Access, on_error: Any, on_gone: Any) -> C
         if any(word in text.lower() for word in ("authorization", "authentication", "expired", "revoked")):
             raise Misconfigured(f"The SaaS refuses this agent's credentials ({text}): renew them.") from error
         raise LinkLost(f"No connection to {', '.join(access.urls)} ({text}).") from error
-    _limit_unsent(client)
-    return client
 
 
 def _limit_unsent(client: Client) -> None:

@@ -40,22 +40,21 @@ async def test_frames_handed_over_in_one_write_are_stored_in_order(saas: Saas) -
     """The private call of nats-py that a whole batch goes through; a new version has to keep this true."""
     bodies = [b"%d" % number for number in range(500)]
     async with open_session(access(saas)) as session:
-        await session.send(
-            b"".join(frame("machine_room.events.lifecycle.x", "_INBOX.n1.none", b"", body) for body in bodies)
-        )
-        await session.round_trip(5)
+        subject = "machine_room.events.lifecycle.x"
+        await session.send(b"".join(frame(subject, "_INBOX.n1.none", b"", body) for body in bodies[:-1]))
+        await session.request(subject, bodies[-1], patience=10)  # answered when everything before it is stored
     async with saas.connect() as wire:
         assert [message.body for message in await wire.read_stream(EVENTS)] == bodies
 
 
 async def test_a_wrong_password_is_a_matter_of_configuration(saas: Saas) -> None:
-    with pytest.raises(Misconfigured, match="credentials"):
+    with pytest.RaisesGroup(pytest.RaisesExc(Misconfigured, match="credentials"), flatten_subgroups=True):
         async with open_session(access(saas, "wrong")):
             raise AssertionError("not reached")
 
 
 async def test_nobody_there_is_a_lost_link() -> None:
-    with pytest.raises(LinkLost, match=r"127\.0\.0\.1:9"):
+    with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="127.0.0.1"), flatten_subgroups=True):
         async with open_session(Access(("nats://127.0.0.1:9",), "n1")):
             raise AssertionError("not reached")
 
