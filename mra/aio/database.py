@@ -59,10 +59,15 @@ class Database:
         """Close the connection, if there is one, and make a new one; raises what the connector raises."""
         await self.aclose()
         with trio.CancelScope(shield=True):
+            connection = aiosqlite.Connection(self._connector, 64)
             try:
-                self._connection = await self._loop.call(_connected, aiosqlite.Connection(self._connector, 64))
-            except Error as error:
-                raise translate(error, self._path) from error
+                self._connection = await self._loop.call(_connected, connection)
+            except BaseException as error:
+                # aiosqlite stops its thread without waiting, and the thread would find the loop gone.
+                await trio.to_thread.run_sync(connection._thread.join)  # noqa: SLF001
+                if isinstance(error, Error):
+                    raise translate(error, self._path) from error
+                raise
 
     async def aclose(self) -> None:
         """Close the connection and end its thread; an unclosed one would keep the interpreter from exiting."""

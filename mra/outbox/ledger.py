@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 # A superseded node report is the policy at work, not a loss that somebody should read about.
 _SILENT = frozenset({"superseded"})
-_FOLD_SLACK = 1000  # entries that may pile up before folding is worth a write
 
 
 class Loss(NamedTuple):
@@ -81,13 +80,14 @@ def mark_reported(connection: Connection, numbers: list[int]) -> None:
     connection.executemany("UPDATE loss SET reported = 1 WHERE no = ?", [(no,) for no in numbers])
 
 
-def fold(connection: Connection, keep: int = 1000) -> None:
+def fold(connection: Connection, keep: int = 1000, slack: int = 1000) -> None:
     """Fold reported entries behind the newest `keep` into one per lane and reason.
 
-    An outbox that sheds for months stays small, and the counts still add up. Runs in the caller's transaction.
+    An outbox that sheds for months stays small, and the counts still add up. `slack` entries may pile up before that is
+    worth a write. Runs in the caller's transaction.
     """
     behind = connection.execute(
-        "SELECT no FROM loss WHERE reported = 1 ORDER BY no DESC LIMIT 1 OFFSET ?", (keep + _FOLD_SLACK,)
+        "SELECT no FROM loss WHERE reported = 1 ORDER BY no DESC LIMIT 1 OFFSET ?", (keep + slack,)
     ).fetchone()
     if behind is None:
         return

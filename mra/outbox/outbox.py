@@ -206,7 +206,7 @@ class Outbox:
         """
         with trio.CancelScope(shield=True):
             async with self._mending:
-                if self._generation != generation:
+                if self._generation != generation or self._is_stopped:
                     return
                 self._generation += 1
                 log.error("database failed, reopening it", error=str(error))
