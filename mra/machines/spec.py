@@ -158,9 +158,7 @@ def entries(text: str, *, reserved: Collection[str] = ()) -> tuple[Plugin, ...]:
         raw = base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True)
         plugins = msgspec.json.decode(raw, type=list[Plugin])
     except (binascii.Error, msgspec.MsgspecError, ValueError, RecursionError) as cause:
-        raise BadInput(
-            f"specification's plugins are no base64 of a plugin list ({cause}); sign it again"
-        ) from cause
+        raise BadInput(f"specification's plugins are no base64 of a plugin list ({cause}); sign it again") from cause
     if len(plugins) > MOST_PLUGINS:
         raise BadInput(f"specification lists {len(plugins)} plugins; at most {MOST_PLUGINS} are accepted")
     seen = set(reserved)
