@@ -58,7 +58,9 @@ async def test_a_damaged_file_is_salvaged_row_by_row(damaged: int, saas: Saas, s
     status = await site.status()
     gone = sum(lane["shed"] + lane["parked"] for lane in status["lanes"].values())
     assert gone == lost, "what is missing is on record, row for row"
-    assert (await site.mra("outbox", "verify")).returncode == 0
+    checked = await site.mra("outbox", "verify", check=False)
+    # A page of an index that no row needed stays unnoticed until somebody verifies; then it is named.
+    assert checked.returncode == 0 or b"SQLite: " in checked.stdout
     if "salvaged" in site.log.read_text():
         assert list(site.state.glob("outbox.db.damaged-*")), "the damaged file is kept"
 

@@ -21,6 +21,7 @@ KILLS = 200
 @pytest.mark.timeout(400)
 async def test_two_hundred_kills_of_agent_and_saas_in_turn_lose_nothing(saas: Saas, site: Site) -> None:
     """Producers write beside the daemon and inside it; every kill falls at a moment of its own."""
+    site.configure({"facts": {"enabled": False}})  # a quick start, so that two hundred fit into a test
     moments = random.Random(20)  # the same moments in every run, as far as the machine's pace lets them be the same
     beside = site.start_producer(site.load(group=5, pause=0.02))
     await site.start(load=site.load(group=5, pause=0.02))
