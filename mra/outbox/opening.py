@@ -29,6 +29,8 @@ def prepare(path: Path, settings: OutboxSettings) -> Connection:
     if salvaged_name(path).exists():
         raise Busy(f"{path} is being salvaged: the agent finishes that when it starts; try again then.")
     examine(path)
+    if not os.access(path, os.W_OK):  # SQLite would open it for reading and say so at the first write
+        raise StoreBroken(f"{path} cannot be written: check its owner, its mode and whether its disk is read-only.")
     connection = sqlite.connect(path, max_bytes=settings.max_bytes, synchronous=settings.synchronous)
     try:
         schema.migrate(connection, path)

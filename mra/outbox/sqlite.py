@@ -115,8 +115,7 @@ def connect(path: Path, *, max_bytes: int = 0, synchronous: str = "FULL") -> Con
 
 def _configure(connection: Connection, path: Path, max_bytes: int, synchronous: str) -> None:
     connection.text_factory = _lenient
-    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect while the file is new
+    _shape(connection)
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
@@ -149,10 +148,16 @@ def connect_for_building(path: Path) -> Connection:
     """A connection to a new file that counts for nothing until its maker has synced and renamed it."""
     connection: Connection = pysqlite3.connect(path, isolation_level=None)
     connection.text_factory = _lenient
-    connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    _shape(connection)
     connection.execute("PRAGMA synchronous = OFF")
     return connection
+
+
+def _shape(connection: Connection) -> None:
+    """What can be chosen only while the file is new. Asking again would write to it."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
 
 
 class Identity(NamedTuple):
@@ -169,7 +174,21 @@ class Identity(NamedTuple):
 
 
 def identify(path: Path) -> Identity:
-    """Look at the file without changing a byte of it."""
+    """Look at the file without changing a byte of it, or leaving one beside it. Raises Damaged for no database."""
+    if _has_log(path):
+        return _identify_with_log(path)
+    with path.open("rb") as file:
+        header = file.read(108)
+    if len(header) < 108 or not header.startswith(b"SQLite format 3\0"):
+        raise Damaged(f"{path} is damaged, or no database at all: the agent salvages it when it starts.")
+    # sqlite.org/fileformat2.html, 1.3 and 1.6: a first page without cells names no table.
+    application_id, version, cells = (
+        int.from_bytes(header[at:to], "big") for at, to in ((68, 72), (60, 64), (103, 105))
+    )
+    return Identity(application_id, version, cells == 0)
+
+
+def _identify_with_log(path: Path) -> Identity:
     connection = _open_readonly(path)
     try:
         connection.execute("BEGIN")  # one moment: another process may just be creating the tables
@@ -220,12 +239,15 @@ def _open_readonly(path: Path) -> Connection:
 
 
 def _cannot_change(path: Path) -> bool:
-    """Whether the file lies on a read-only file system with nothing in its log: there is no memory to share there."""
+    """Whether it lies on a read-only file system with nothing in its log: readers could not share memory there."""
     try:
-        if not os.statvfs(path.parent).f_flag & os.ST_RDONLY:
-            return False
-        return path.with_name(path.name + "-wal").stat().st_size == 0
-    except FileNotFoundError:
-        return True
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY) and not _has_log(path)
+    except OSError:
+        return False
+
+
+def _has_log(path: Path) -> bool:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
     except OSError:
         return False
