@@ -68,8 +68,7 @@ def salvage(path: Path) -> Report:
     kept = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}")
     report = Report(str(kept))
     try:
-        for leftover in (growing, growing.with_name(growing.name + "-journal")):
-            leftover.unlink(missing_ok=True)
+        _discard(growing)
         # Closed last: SQLite leaves a file alone that was renamed under it, and would tidy up one that was not.
         with closing(sqlite.connect_for_salvage(path)) as source:
             _build(source, path, growing, report)
@@ -81,8 +80,13 @@ def salvage(path: Path) -> Report:
     except OSError as error:
         raise StoreBroken(f"{path} cannot be salvaged ({error.strerror}): free disk space.") from error
     finally:
-        growing.unlink(missing_ok=True)
+        _discard(growing)
     return report
+
+
+def _discard(growing: Path) -> None:
+    for file in (growing, growing.with_name(growing.name + "-journal")):
+        file.unlink(missing_ok=True)
 
 
 def finish(path: Path) -> bool:
