@@ -151,7 +151,7 @@ async def test_the_branded_agent_of_the_lab_runs_and_tells_its_own_version(confi
     assert said.stdout == b"Hello from the plant.\n"
     settings = read_settings(config)
     async with open_child([*command, "run"], config.parent / "agent.log", environment) as process:
-        with trio.fail_after(30):
+        with trio.fail_after(90):
             while not settings.socket.exists():  # noqa: ASYNC110 - no event tells of a file
                 await trio.sleep(0.02)
             facts = await ask_until(

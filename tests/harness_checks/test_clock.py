@@ -52,7 +52,10 @@ class Witness:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         await self._process.stdin.send_all(b"\n")
-        answer: dict[str, float] = json.loads(await self._process.stdout.receive_some())
+        line = b""
+        while not line.endswith(b"\n"):  # a pipe gives what is there, which may be half an answer
+            line += await self._process.stdout.receive_some()
+        answer: dict[str, float] = json.loads(line)
         return answer
 
 
