@@ -56,7 +56,11 @@ class Deployment:
     @property
     def place(self) -> Place:
         """Where the work is done."""
-        return Place(self.live, self.target / WORK / f"{_PREFIX}{self.creates}")
+        return _place(self.target, self.creates)
+
+
+def _place(target: Path, creates: str) -> Place:
+    return Place(target / creates, target / WORK / f"{_PREFIX}{creates}")
 
 
 def flaw(deployment: Deployment) -> str:
@@ -189,13 +193,20 @@ def discard(deployment: Deployment) -> None:
 def recover(target: Path) -> None:
     """Put right whatever kills left anywhere in `target`; call it before machines are loaded from there. Blocking."""
     for work in (target / WORK).glob(f"{_PREFIX}*"):
-        with suppress(Busy), _workspace(Place(target / work.name.removeprefix(_PREFIX), work)):
+        recover_one(target, work.name.removeprefix(_PREFIX))
+
+
+def recover_one(target: Path, creates: str) -> None:
+    """Put right what a kill left of one deployment, unless someone is at work on it. Blocking."""
+    place = _place(target, creates)
+    if place.work.is_dir():
+        with suppress(Busy), _workspace(place):
             pass
 
 
 def remove_deployed(target: Path, creates: str) -> None:
     """Remove a deployed tree, and what interrupted attempts left; `Busy` while someone deploys it. Blocking."""
-    place = Place(target / creates, target / WORK / f"{_PREFIX}{creates}")
+    place = _place(target, creates)
     with _workspace(place):
         remove(place.live)
         remove(place.work)

@@ -10,7 +10,7 @@ import trio
 from mra.errors import BadInput, Refused, Unavailable
 from mra.log import logger
 from mra.machines import decode
-from mra.machines.archives.deploy import Deployment, Unfit, deploy, discard, flaw
+from mra.machines.archives.deploy import Deployment, Unfit, deploy, discard, flaw, recover_one
 from mra.machines.archives.source import Source, without_credentials
 from mra.machines.decode import Properties
 from mra.machines.manifest import IntervalRule
@@ -72,11 +72,14 @@ class ArchiveWatcher(PollingWatcher[ArchiveProperties]):
     def __init__(self, definition: WatcherDef, context: Context) -> None:
         super().__init__(definition, context)
         self.source = self.properties.source
+        self._target = context.directory / self.properties.target
+        self._creates = self.properties.creates.rstrip("/")
         self._begun: Deployment | None = None  # has left the beginning of a download
         self._unfit: tuple[str, str, float] | None = None  # digests, reason, and until when to believe it
 
     async def run(self) -> None:
         try:
+            await trio.to_thread.run_sync(recover_one, self._target, self._creates)
             await super().run()
         finally:
             with trio.CancelScope(shield=True):
@@ -156,8 +159,8 @@ class ArchiveWatcher(PollingWatcher[ArchiveProperties]):
                 Path(properties.ca_file) if properties.ca_file else None,
             ),
             checksum,
-            self.context.directory / properties.target,
-            properties.creates.rstrip("/"),
+            self._target,
+            self._creates,
             properties.verify,
             sums,
         )

@@ -222,6 +222,7 @@ async def test_what_a_kill_during_the_trial_left_is_put_back_at_the_next_start(s
     place.swap()
     recover(site.target)
     assert site.live == before
+    recover(site.target / "nowhere")
 
 
 async def test_a_check_that_takes_long_gives_way_to_cancellation_at_the_next_member(site, monkeypatch):
