@@ -12,17 +12,24 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from mra.errors import BadInput, Refused, Unavailable
+from mra.errors import BadInput, MraError, Refused, Unavailable
 from mra.log import logger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = logger("control")
+
+
+class NoDaemon(Unavailable):
+    """Nobody answers at the socket: the daemon is down, or too busy to answer in time."""
+
+
 Answers = Mapping[str, Callable[..., Awaitable[object]]]
 _LONGEST = 64 * 1024
 _PATIENCE = 10.0
@@ -34,7 +41,10 @@ async def run_control(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the socket at `path` until cancelled; one bad client cannot disturb another."""
+    """Serve the socket at `path` until cancelled; one bad client cannot disturb another.
+
+    Raises BadInput when no socket can be made there.
+    """
     listener = trio.socket.from_stdlib_socket(_listen(path))
     try:
 
@@ -49,24 +59,24 @@ async def run_control(
 
 def _listen(path: Path) -> socket.socket:
     """A listening socket that only its owner can connect to; the daemon lock says that no other daemon uses it."""
-    _remove(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     before = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)  # left by a daemon that was killed
         listener.bind(str(path))
+        listener.listen(16)
     except OSError as error:
         listener.close()
-        raise Unavailable(
-            f"Cannot listen at {path} ({error}): choose a state directory with a shorter path."
-        ) from error
+        reason = error.strerror or error  # a path that is too long has no number of its own
+        raise BadInput(f"Cannot listen at {path} ({reason}): choose another, shorter agent.state.") from error
     finally:
         os.umask(before)
-    listener.listen(16)
     return listener
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 async def _answer(stream: trio.SocketStream, answers: Answers) -> None:
@@ -89,7 +99,7 @@ async def _reply(line: bytes, answers: Answers) -> bytes:
     try:
         request = json.loads(line)
         answer, given = answers[request["ask"]], request.get("with", {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return json.dumps({"error": f"Unknown request: ask one of {', '.join(sorted(answers))}."}).encode()
     try:
         return json.dumps({"answer": await answer(**given)}).encode()
@@ -100,7 +110,10 @@ async def _reply(line: bytes, answers: Answers) -> bytes:
 
 
 def ask_daemon(path: Path, what: str, given: Mapping[str, str] | None = None, *, patience: float = 5.0) -> Any:
-    """The daemon's answer. Raises Unavailable when no daemon answers, BadInput when it refuses. Blocking."""
+    """The daemon's answer. Blocking.
+
+    Raises NoDaemon when nobody answers, Unavailable when the daemon cannot say now, BadInput when it refuses.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(patience)
         try:
@@ -109,7 +122,7 @@ def ask_daemon(path: Path, what: str, given: Mapping[str, str] | None = None, *,
             with client.makefile("rb") as lines:
                 reply = json.loads(lines.readline())
         except (OSError, ValueError) as error:
-            raise Unavailable(f"No daemon answers at {path}: start it with `mra run`.") from error
+            raise NoDaemon(f"No daemon answers at {path}: start it with `mra run`.") from error
     if reply.get("refused"):
         raise BadInput(reply["error"])
     if "error" in reply:
@@ -121,6 +134,6 @@ def poke_daemon(path: Path) -> bool:
     """Tell a running daemon that there are new rows; return whether there is one. Never raises."""
     try:
         ask_daemon(path, "wake", patience=1.0)
-    except Unavailable:
+    except MraError:
         return False
     return True
