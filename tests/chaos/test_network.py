@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.chaos.ending import count_perfect, drained
+from tests.chaos.ending import count_perfect, drained, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,15 +30,18 @@ FAULTS: dict[str, Callable[[Proxy], object]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_delivery_survives(fault: str, saas: Saas, proxy: Proxy, distant: Site) -> None:
-    await distant.start(load=distant.load(group=10, pause=0.02))
-    for _ in range(3):
+    """The agent is never restarted: it notices, connects again and goes on by itself."""
+    producer = distant.start_producer(distant.load(group=10, pause=0.02))
+    await distant.start()
+    for connection in range(1, 4):
+        await until(lambda status, made=connection: status["link"]["connections"] >= made, distant)
         await trio.sleep(0.5)
         FAULTS[fault](proxy)
         await trio.sleep(1.5)  # longer than the agent's patience
         proxy.heal()
-    await distant.terminate()
-    await distant.start()
+    await producer.kill()
     await drained(distant)
+    assert (await distant.status())["link"]["connections"] > 3, "a fault went unnoticed"
     await count_perfect(fault, saas, distant.accepted(), at_least=500)
 
 
@@ -53,11 +56,11 @@ async def test_a_thin_line_carries_everything(saas: Saas, proxy: Proxy, distant:
 
 
 async def test_a_flapping_line_wears_nothing_out(saas: Saas, proxy: Proxy, distant: Site) -> None:
-    await distant.start(load=distant.load(group=10, pause=0.01))
+    producer = distant.start_producer(distant.load(group=10, pause=0.01))
+    await distant.start()
     for _ in range(40):
         await trio.sleep(0.15)
         proxy.cut()
-    await distant.kill()
-    await distant.start()
+    await producer.kill()
     await drained(distant)
     await count_perfect("40 cuts", saas, distant.accepted(), at_least=500)
