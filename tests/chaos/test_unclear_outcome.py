@@ -9,6 +9,7 @@ import trio
 
 from mra.outbox.record import Lane
 from tests.chaos.ending import count_perfect, drained
+from tests.harness.counting import count
 from tests.harness.saas import EVENTS
 
 if TYPE_CHECKING:
@@ -61,3 +62,26 @@ async def test_without_atomic_batches_the_status_says_what_is_promised_less(saas
     await drained(site)
     assert (await site.status())["lanes"]["events"]["mode"] == "single"
     await count_perfect("one by one", saas, site.accepted(), at_least=500)
+
+
+async def test_one_by_one_the_same_fault_stores_rows_twice(saas: Saas, proxy: Proxy, distant: Site) -> None:
+    """The control: message ids protect within the duplicate window only, and the counts are able to show it."""
+    await saas.change_stream(EVENTS, duplicate_window=WINDOW_NS, allow_atomic=False)
+    await distant.produce(distant.load(Lane.EVENTS, group=100, count=500, pause=0))
+    lost = proxy.cut_when(proxy.downstream, _answers_rows, deliver=False, refuse=True)
+    await distant.start()
+    with trio.fail_after(20):
+        await lost.wait()
+    await trio.sleep(BEYOND_THE_WINDOW)
+    proxy.heal()
+    await drained(distant)
+    assert (await distant.status())["lanes"]["events"]["mode"] == "single"
+    found = (await count(saas, distant.accepted()))["events"]
+    print(f"one by one, beyond the window: {found}")
+    assert found.delivered == found.accepted == 500
+    assert found.duplicated > 0
+
+
+def _answers_rows(recent: bytes) -> bool:
+    """More answers than checkpoints alone could cause."""
+    return recent.count(b'"seq":') >= 20
