@@ -53,6 +53,23 @@ async def test_a_saas_restored_from_an_old_backup_gets_what_it_lost(saas: Saas, 
     await count_perfect("restored", saas, site.accepted(), at_least=2040)
 
 
+async def test_a_stream_recreated_while_the_agent_runs_gets_the_replay_window_again(saas: Saas, site: Site) -> None:
+    """The connection never breaks: only answers tell. Producers go on throughout."""
+    await site.produce(site.load(Lane.EVENTS, count=300, pause=0))
+    await site.start()
+    await drained(site)
+    producer = site.start_producer(site.load(Lane.EVENTS, Lane.SUBMISSIONS, group=5, pause=0.02))
+    await until(lambda status: status["lanes"]["events"]["delivered"] > 350, site)
+    await saas.delete_stream(EVENTS)
+    await until(lambda status: status["lanes"]["events"]["last_error"], site)
+    await saas.create_streams_missing()
+    await sent_again(site, 300)
+    await producer.kill()
+    await drained(site)
+    assert (await site.status())["link"]["connections"] == 1
+    await count_perfect("recreated", saas, site.accepted(), at_least=350)
+
+
 async def sent_again(site: Site, rows: int) -> None:
     """Wait until the agent has noticed that the SaaS went back: that many rows were taken up again."""
     audit = "SELECT coalesce(sum(count), 0) FROM v_audit WHERE action = 'rewind'"
