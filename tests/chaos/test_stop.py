@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from tests.chaos.ending import count_perfect, drained
+from mra.app import FLUSH_SECONDS
+from mra.lock import daemon_lock
+from tests.chaos.ending import count_perfect, drained, until
 
 if TYPE_CHECKING:
     from tests.harness.saas import Saas
@@ -26,7 +29,10 @@ async def test_the_agent_stops_in_order_and_leaves_nothing_behind(saas: Saas, si
     with trio.fail_after(BOUND_SECONDS):
         assert await site.terminate() == 0
     assert not (site.state / "mra.sock").exists()
-    assert not await trio.Path(f"/proc/{pid}").exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(pid, 0)  # neither the agent nor a child of it is left in its process group
+    with daemon_lock(site.state / "daemon.lock"):  # raises when anybody holds it
+        pass
     await beside.kill()
     await site.start()
     await drained(site)
@@ -47,13 +53,20 @@ async def test_the_agent_stops_within_the_bound_when_the_saas_does_not_answer(sa
 
 
 async def test_a_second_signal_stops_at_once(saas: Saas, site: Site) -> None:
+    """Beside a silent SaaS the first signal alone waits for its flush; the second one does not."""
     await site.start()
+    await until(lambda status: status["link"]["state"] == "connected", site)
     await saas.suspend()
     await site.produce(site.load(count=50, pause=0))
     site.agent.signal(signal.SIGTERM)
-    site.agent.signal(signal.SIGTERM)
     with trio.fail_after(5):
+        while "stopping" not in site.log_end():  # noqa: ASYNC110 - the agent is another process
+            await trio.sleep(0.02)
+    site.agent.signal(signal.SIGTERM)
+    with trio.fail_after(FLUSH_SECONDS / 2):
         await site.wait_ended()
+    assert "stopped" not in site.log_end(), "it stopped in order, so the second signal shows nothing"
+    assert not (site.state / "mra.sock").exists()
     saas.resume()
     await site.start()
     await drained(site)
