@@ -166,7 +166,8 @@ class _Fetch:
     async def _write(self, response: httpx.Response, size: int) -> None:
         fault: Exception | None = None
         async with await trio.open_file(self.partial.file, "ab") as file:
-            # Reading is ended from within, by cancellation: httpx stacks generators, and one left half-way stays open.
+            # Reading is only ever ended from within, by cancellation: httpx stacks generators, and any that are left
+            # half-way stay open. So nothing is raised between two pieces, and writing, which is short, is shielded.
             # The bytes are raw: a server may label an archive as gzip-encoded, and the checksum is the archive's.
             with trio.CancelScope() as reading:
                 async for piece in response.aiter_raw():
@@ -182,7 +183,8 @@ class _Fetch:
         if size > self.most_bytes:
             return self._too_large()
         try:
-            await write(piece)
+            with trio.CancelScope(shield=True):
+                await write(piece)
         except OSError as fault:
             return fault
         return None
