@@ -246,8 +246,9 @@ class LaneDrain:
                 batch.through_seq, previous=batch.through_seq, total_before=batch.total_before + len(batch.rows)
             )
         if unsettled or following:
-            claim = following.through_seq if following else None
-            await self._settle(unsettled, claim=claim)
+            claim = _claim(batch.through_seq, following) if following else None
+            if not await self._settle(unsettled, claim=claim):
+                return None  # a row of it was shed since it was read: it is read again when its turn comes
         if following:
             await self._link.stage(following)
             _ = following.checkpoint  # its digest is ready when the commit before it is answered
@@ -261,14 +262,15 @@ class LaneDrain:
             if here.epoch != self._epoch:
                 raise CheckpointMoved(f"Lane {self._lane} was given a new epoch.")
             batch = await self._read(here.settled_through, previous=here.previous, total_before=here.epoch_total)
-            if batch:
+            if batch and await self._settle(None, claim=_claim(here.settled_through, batch)):
                 break
+            if batch:
+                continue  # a row of it was shed since it was read
             self._shares.leave(self._lane)
             self._status.state = "idle"
             await changed.wait()
         self._shares.enter(self._lane)
         self._status.state = "draining"
-        await self._settle(None, claim=batch.through_seq)
         if self._atomic:
             await self._link.stage(batch)
         return batch
@@ -290,8 +292,9 @@ class LaneDrain:
             return None
         return Batch(self._lane, self._epoch, previous, total_before, found.rows, may_continue=found.more)
 
-    async def _settle(self, settled: drain.Settlement | None, *, claim: int | None = None) -> None:
-        await self._outbox.run_unit(drain.advance, self._lane, settled=settled, claim=claim)
+    async def _settle(self, settled: drain.Settlement | None, *, claim: drain.Claim | None = None) -> bool:
+        """Settle, claim, or both; return whether the claim holds."""
+        return await self._outbox.run_unit(drain.advance, self._lane, settled=settled, claim=claim)
 
     # -- refusals --------------------------------------------------------------------------------------------------
 
@@ -323,6 +326,10 @@ class LaneDrain:
         if moved:
             log.error("rows parked", lane=self._lane, rows=moved, first=seqs[0], reason=reason)
             self._status.last_error = f"{moved} rows parked: {reason}"
+
+
+def _claim(after: int, batch: Batch) -> drain.Claim:
+    return drain.Claim(after, batch.through_seq, len(batch.rows))
 
 
 def _settlement(checkpoint: Checkpoint, stream_seq: int) -> drain.Settlement:

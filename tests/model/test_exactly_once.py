@@ -15,6 +15,7 @@ import tempfile
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -278,6 +279,31 @@ def test_a_refused_row_does_not_undo_the_batch_before_it() -> None:
         check_stream(saas)
         check_complete(site)
         assert site.state().parked == 1
+    finally:
+        site.close()
+
+
+def test_a_row_shed_between_its_reading_and_its_claim_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a policy or a person took out stays out, and is not counted twice."""
+    saas = FakeSaas()
+    site = Site(saas)
+    look = site.outbox.read
+    dropped: list[int] = []
+
+    async def read_and_drop(unit: Any, /, *args: Any, **kwargs: Any) -> Any:
+        found = await look(unit, *args, **kwargs)
+        if unit is drain.read and not dropped:
+            dropped.append(3)
+            operator.drop_waiting(site.outbox.connection, EVENTS, dropped, actor="model")
+        return found
+
+    monkeypatch.setattr(site.outbox, "read", read_and_drop)
+    try:
+        site.accept(5)
+        site.drain()
+        assert [row.seq for row in saas.lane(EVENTS).rows] == [1, 2, 4, 5]
+        check_complete(site)
+        site.check_books()
     finally:
         site.close()
 
