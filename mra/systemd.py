@@ -28,7 +28,7 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
     """How often the watchdog wants to hear from us, None when there is none."""
     try:
-        return int(environ["WATCHDOG_USEC"]) / 1e6
+        return int(environ["WATCHDOG_USEC"]) / 1e6 or None
     except (KeyError, ValueError):
         return None
 
