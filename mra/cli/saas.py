@@ -96,9 +96,9 @@ def verify(
 ) -> None:
     """Prove from the streams alone that every lane is complete, or name the missing ranges; exit code 1 then."""
     from mra.saas import verify as verification
-    from mra.saas.streams import check
+    from mra.saas.streams import LANE_STREAMS, check
 
-    chosen = names or verification.ALL_STREAMS
+    chosen = names or LANE_STREAMS
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], list[str]]:
         found: list[dict[str, Any]] = []

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import msgspec
 import trio
 
+from mra.durable import replace_file
 from mra.errors import BadInput, Refused
-from mra.machines.archives.durable import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from mra.durable import replace_file
 from mra.errors import BadInput, Unavailable
 from mra.log import logger
-from mra.machines.archives.durable import replace_file
 from mra.machines.regular import read_regular
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mra.durable import replace_file, sync_directory
 from mra.errors import BadInput, Unavailable
 from mra.machines.archives.deploy import remove_deployed
-from mra.machines.archives.durable import replace_file, sync_directory
 from mra.machines.archives.sums import SUMS_NAME
 from mra.machines.archives.tree import remove
 from mra.machines.scan import MANIFEST

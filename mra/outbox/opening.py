@@ -9,6 +9,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from mra.durable import sync_directory
 from mra.errors import BadInput, Busy, StoreBroken
 from mra.outbox import schema, sqlite
 
@@ -87,12 +88,3 @@ def _create_directory(directory: Path) -> None:
         if not directory.is_dir():
             raise
     sync_directory(directory.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make what was created or renamed in a directory survive a power failure."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

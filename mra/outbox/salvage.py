@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mra.clock import now
+from mra.durable import sync_directory
 from mra.errors import BadInput, StoreBroken
 from mra.outbox import lanes, schema, sqlite
 from mra.outbox.elapsed import touch
 from mra.outbox.ledger import record_audit, record_loss
-from mra.outbox.opening import salvaged_name, sync_directory
+from mra.outbox.opening import salvaged_name
 from mra.outbox.pages import Pages, Record, records
 from mra.outbox.record import Lane, Row, counted_size, is_intact
 from mra.outbox.transaction import transaction

@@ -8,9 +8,10 @@ from contextlib import aclosing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from mra.aio.session import frame
 from mra.errors import LinkLost, Refused
 from mra.saas.chain import Chain, LaneChain, Message
-from mra.saas.streams import LANE_STREAMS, call_api
+from mra.saas.streams import call_api
 
 if TYPE_CHECKING:
     from mra.aio.session import Session
@@ -29,8 +30,6 @@ async def read_stream(session: Session, stream: str, *, first: int = 1, subject:
         request = {"seq": following, "batch": _BATCH, "max_bytes": _MAX_BYTES, "next_by_subj": subject}
         before = following
         with session.reply() as reply:
-            from mra.aio.session import frame
-
             body = json.dumps(request).encode()
             await session.send(frame(f"$JS.API.DIRECT.GET.{stream}", reply.subject, b"", body))
             while True:
@@ -117,6 +116,3 @@ def document(stream: str, lanes: list[LaneChain]) -> list[dict[str, Any]]:
         }
         for lane in lanes
     ]
-
-
-ALL_STREAMS = LANE_STREAMS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mra.machines.archives.durable import replace_file
+from mra.durable import replace_file
 from mra.machines.archives.tree import remove
 
 if TYPE_CHECKING:

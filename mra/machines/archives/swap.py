@@ -17,7 +17,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mra.machines.archives.durable import replace_file, sync_directory
+from mra.durable import replace_file, sync_directory
 from mra.machines.archives.tree import remove
 from mra.machines.regular import read_regular
 

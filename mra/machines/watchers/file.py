@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
+from mra.durable import sync_directory
 from mra.errors import BadInput
 from mra.machines import decode
-from mra.machines.archives.durable import sync_directory
 from mra.machines.decode import Properties
 from mra.machines.manifest import IntervalRule
 from mra.machines.watchers.base import Outcome
