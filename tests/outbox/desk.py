@@ -39,6 +39,10 @@ def settings(policies: Mapping[Lane, LanePolicy] | None = None, **bounds: Any) -
     return replace(SETTINGS, lanes={**DEFAULT_POLICIES, **(policies or {})}, **bounds)
 
 
+# Signed nanoseconds, less a year in which the simulated host may still run.
+_FARTHEST = 2**63 - 1 - 365 * 86400 * NANOSECONDS
+
+
 class Desk:
     """One process's connection to an outbox. `sleep`, `step_wall` and `reboot` move its clocks."""
 
@@ -67,8 +71,9 @@ class Desk:
         self.stamp = self.stamp._replace(wall=self.stamp.wall + step, mono=self.stamp.mono + step)
 
     def step_wall(self, seconds: float) -> None:
-        """Somebody sets the host's clock."""
-        self.stamp = self.stamp._replace(wall=self.stamp.wall + int(seconds * NANOSECONDS))
+        """Somebody sets the host's clock; it goes no further than the 64 bits that the kernel keeps it in."""
+        wall = self.stamp.wall + int(seconds * NANOSECONDS)
+        self.stamp = self.stamp._replace(wall=max(-_FARTHEST, min(_FARTHEST, wall)))
 
     def reboot(self, *, off: float = 60) -> None:
         """The host is off for a while; its boot clock starts again."""
