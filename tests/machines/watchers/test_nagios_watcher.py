@@ -17,6 +17,7 @@ from mra.machines.data import MachineData
 from mra.machines.events import Origin
 from mra.machines.manifest import read_manifest
 from mra.machines.watchers.nagios import NagiosWatcher
+from tests.machines.doubles import Middle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,9 @@ class Tank:
         self.overrides: dict[str, Any] = {}
         self.status: dict[str, Any] = {}
         origin = Origin("edge-07", "check_tank", "1.0.0", "0" * 32)
-        seams = Services("edge-07", self.record, overrides=lambda: self.overrides, status=lambda: self.status)
+        seams = Services(
+            "edge-07", self.record, overrides=lambda: self.overrides, status=lambda: self.status, dice=Middle()
+        )
         self.watcher = NagiosWatcher(
             definition(properties),
             Context(
