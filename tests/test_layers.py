@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
             "mra.subjects",
             "mra.supervise",
             "mra.systemd",
+            "mra.tokens",
             "mra.units",
         ),
     ),
