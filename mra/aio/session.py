@@ -33,6 +33,10 @@ _USER_TIMEOUT_MS = 8000  # unsent bytes on a dead path end the connection after 
 _CLOSE_SECONDS = 1.0
 
 
+class CredentialsRefused(Misconfigured):
+    """The server does not take us for who we say we are, or does not want us any more."""
+
+
 @dataclass(frozen=True)
 class Access:
     """Where the SaaS is and who we are there."""
@@ -44,6 +48,8 @@ class Access:
     tls: ssl.SSLContext | None = None
     user_jwt: Callable[[], bytes] | None = None  # read again for every connection, so that renewal needs no restart
     sign: Callable[[bytes], bytes] | None = None
+    token: Callable[[], str] | None = None  # for a server that asks an auth callout who we are ...
+    nkey: str | None = None  # ... and the key that `sign` proves to own, when there is no user JWT yet
     connect_seconds: float = 5.0
     ping_seconds: float = 15.0
 
@@ -55,6 +61,7 @@ class Message(NamedTuple):
     body: bytes
     headers: Mapping[str, str]
     status: str
+    reply: str = ""  # where the sender wants the answer; whoever answers has to check it first
 
 
 @dataclass(eq=False)
@@ -160,15 +167,18 @@ class Session:
             await self.send(frame(subject, reply.subject, headers, body))
             return await reply.receive(patience)
 
-    async def subscribe(self, subject: str, receive: Callable[[Message], None]) -> None:
-        """Call `receive` (which must not block) for every message on `subject` until the session ends."""
+    async def subscribe(self, subject: str, receive: Callable[[Message], None], *, queue: str = "") -> None:
+        """Call `receive` (which must not block) for every message on `subject` until the session ends.
+
+        Of the subscribers that share a `queue` each message reaches one.
+        """
 
         async def callback(raw: Msg) -> None:
             receive(_message(raw))
 
         self._feeds.add(subject.lower())
         try:
-            await self._loop.call(self._client.subscribe, subject, cb=callback)
+            await self._loop.call(self._client.subscribe, subject, queue, cb=callback)
         except (NatsError, OSError, trio.BrokenResourceError) as error:
             raise LinkLost(f"Subscribing to {subject} failed ({error}).") from error
 
@@ -272,14 +282,9 @@ async def _connect(loop: Loop, access: Access, on_error: Any, on_gone: Any) -> C
     }
     if access.tls is not None:
         options["tls"] = access.tls
-    if access.user_jwt is not None and access.sign is not None:
-        read, sign = access.user_jwt, access.sign
-        options["user_jwt_cb"] = lambda: bytearray(read())
-        options["signature_cb"] = lambda nonce: sign(nonce.encode())
-    elif access.user is not None:
-        options["user"] = access.user
-        options["password"] = access.password or ""
     client = Client()
+    client._public_nkey = access.nkey  # noqa: SLF001 - nats-py sets it from a seed, which it does not get
+    options |= _proofs(client, access)
     try:
         await _dial(loop, client, access, options)
     except BaseException:
@@ -287,6 +292,33 @@ async def _connect(loop: Loop, access: Access, on_error: Any, on_gone: Any) -> C
         raise
     _limit_unsent(client)
     return client
+
+
+def _proofs(client: Client, access: Access) -> dict[str, Any]:
+    """Who we are, as functions that nats-py calls when it has heard of the server and encrypted what is asked for."""
+    encrypted = access.tls is not None or all(url.startswith("tls://") for url in access.urls)
+
+    def guarded(value: Any) -> Callable[[], Any]:
+        def tell() -> Any:
+            # nats-py goes on in the clear when the server, or someone who speaks for it, offers no TLS.
+            if encrypted and not client._server_info.get("tls_required"):  # noqa: SLF001
+                raise NatsError("the server offers no TLS, so it is not told who we are")
+            return value() if callable(value) else value
+
+        return tell
+
+    found: dict[str, Any] = {}
+    if access.sign is not None:
+        sign = access.sign
+        found["signature_cb"] = lambda nonce: guarded(lambda: sign(nonce.encode()))()
+    if access.user_jwt is not None:
+        read = access.user_jwt
+        found["user_jwt_cb"] = guarded(lambda: bytearray(read()))
+    elif access.token is not None:
+        found["token"] = guarded(access.token)
+    elif access.user is not None:
+        found["user"], found["password"] = guarded(access.user), guarded(access.password or "")
+    return found
 
 
 async def _dial(loop: Loop, client: Client, access: Access, options: dict[str, Any]) -> None:
@@ -298,7 +330,7 @@ async def _dial(loop: Loop, client: Client, access: Access, options: dict[str, A
     except (NatsError, OSError, trio.BrokenResourceError, ValueError) as error:
         text = str(error) or type(error).__name__
         if any(word in text.lower() for word in ("authorization", "authentication", "expired", "revoked")):
-            raise Misconfigured(f"The SaaS refuses this agent's credentials ({text}): renew them.") from error
+            raise CredentialsRefused(f"The SaaS refuses this agent's credentials ({text}): renew them.") from error
         raise LinkLost(f"No connection to {', '.join(access.urls)} ({text}).") from error
 
 
@@ -325,4 +357,4 @@ async def _close(loop: Loop, client: Client) -> None:
 
 def _message(raw: Msg) -> Message:
     headers = raw.headers or {}
-    return Message(raw.subject, raw.data, headers, headers.get("Status", ""))
+    return Message(raw.subject, raw.data, headers, headers.get("Status", ""), raw.reply)

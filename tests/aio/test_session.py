@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,3 +96,10 @@ async def test_an_answer_that_never_comes_is_a_lost_link(saas: Saas) -> None:
     async with open_session(access(saas)) as session:
         with session.reply() as reply, pytest.raises(LinkLost, match="unclear"):
             await reply.receive(0.05)
+
+
+async def test_a_server_without_tls_is_not_told_a_password_that_was_to_go_encrypted(saas: Saas) -> None:
+    wanted = replace(access(saas), tls=ssl.create_default_context())
+    with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="offers no TLS"), flatten_subgroups=True):
+        async with open_session(wanted):
+            raise AssertionError("not reached")
