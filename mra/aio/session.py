@@ -7,6 +7,7 @@ this one is lost. Writes hand whole frames to the transport in one go; replies c
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import socket
@@ -47,7 +48,7 @@ class Access:
     password: str | None = None
     tls: ssl.SSLContext | None = None
     user_jwt: Callable[[], bytes] | None = None  # read again for every connection, so that renewal needs no restart
-    sign: Callable[[bytes], bytes] | None = None
+    sign: Callable[[bytes], bytes] | None = None  # the server's nonce -> the 64 bytes of an Ed25519 signature
     token: Callable[[], str] | None = None  # for a server that asks an auth callout who we are ...
     nkey: str | None = None  # ... and the key that `sign` proves to own, when there is no user JWT yet
     connect_seconds: float = 5.0
@@ -310,7 +311,7 @@ def _proofs(client: Client, access: Access) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if access.sign is not None:
         sign = access.sign
-        found["signature_cb"] = lambda nonce: guarded(lambda: sign(nonce.encode()))()
+        found["signature_cb"] = lambda nonce: guarded(lambda: base64.b64encode(sign(nonce.encode())))()
     if access.user_jwt is not None:
         read = access.user_jwt
         found["user_jwt_cb"] = guarded(lambda: bytearray(read()))
