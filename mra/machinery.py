@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mra.errors import Unavailable
 from mra.machines.context import NoDesired, Services, Stored
+from mra.machines.delivery import MACHINES_MANAGER
 from mra.machines.fleet import Fleet
 from mra.machines.trial import FleetTrials
 from mra.machines.watchers.registry import registry
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mra.config.mirror import Mirror
+    from mra.machines.compiled import CompiledMachine
     from mra.machines.context import MachineRow
     from mra.options import Options
     from mra.outbox.outbox import Outbox
@@ -40,6 +42,7 @@ def build_fleet(
     """The machines of this agent; nothing runs yet. Raises BadInput when the builder's watchers cannot be."""
     machines = settings.machines
     kinds = registry(options.watchers)
+    key = options.signing_key or machines.signing_key
     services = Services(
         settings.name,
         Recorder(outbox),
@@ -47,12 +50,24 @@ def build_fleet(
         desired=Buckets(mirror) if mirror else NoDesired(),
         status=status,
         text_file_directory=machines.text_files,
-        signing_key=options.signing_key or machines.signing_key,
+        signing_key=key,
         deny=machines.deny | options.deny,
         trials=FleetTrials(lambda: fleet, kinds),
+        look_soon=lambda: fleet.look_soon(),
+        extra_ca=machines.extra_ca,
     )
-    fleet = Fleet(machines.directory, services, kinds, options.machines)
+    fleet = Fleet(machines.directory, services, kinds, _compiled_in(options, follows=bool(key and mirror)))
     return fleet
+
+
+def _compiled_in(options: Options, *, follows: bool) -> Sequence[CompiledMachine]:
+    """The builder's machines, and the one that deploys plugins where they are signed and ordered by the SaaS.
+
+    A machine of the builder with its name takes its place.
+    """
+    if not follows or any(machine.name == MACHINES_MANAGER.name for machine in options.machines):
+        return options.machines
+    return (MACHINES_MANAGER, *options.machines)
 
 
 class Recorder:

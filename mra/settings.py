@@ -83,6 +83,7 @@ class _Machines(msgspec.Struct, forbid_unknown_fields=True):
     signing_key: str = ""
     deny: list[str] = msgspec.field(default_factory=list)
     text_files: str | None = None
+    extra_ca: str | None = None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,6 +107,7 @@ class MachinesSettings:
         signing_key: ed25519 public key in hex, of whoever signs plugin specifications; empty when none is asked for.
         deny: names of plugins and machines that may not run.
         text_files: where a Prometheus node exporter reads files, if one does.
+        extra_ca: certificates of authorities that are trusted beside the system's when archives are fetched.
     """
 
     enabled: bool
@@ -113,6 +115,7 @@ class MachinesSettings:
     signing_key: str
     deny: frozenset[str]
     text_files: Path | None
+    extra_ca: Path | None
 
 
 @dataclass(frozen=True)
@@ -221,13 +224,21 @@ class _Reader:
         return Access(tuple(saas.urls), parsed.agent.name, saas.user, password, self._tls(saas.tls_ca))
 
     def _tls(self, ca: str | None) -> ssl.SSLContext | None:
+        return None if ca is None else self._trusting("saas.tls_ca", self._path(ca))
+
+    def _extra_ca(self, ca: str | None) -> Path | None:
         if ca is None:
             return None
         path = self._path(ca)
+        if self._secrets:  # commands that any user may run need not be able to read it
+            self._trusting("machines.extra_ca", path)
+        return path
+
+    def _trusting(self, key: str, authorities: Path) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=str(path))
+            return ssl.create_default_context(cafile=str(authorities))
         except (OSError, ssl.SSLError) as error:
-            raise self._bad("saas.tls_ca", str(path), f"it must be a PEM file of certificates ({error})") from error
+            raise self._bad(key, str(authorities), f"it must be a PEM file of certificates ({error})") from error
 
     def _customer(self, customer: str | None) -> str | None:
         try:
@@ -292,6 +303,7 @@ class _Reader:
             signing_key=raw.signing_key,
             deny=frozenset(raw.deny),
             text_files=None if raw.text_files is None else self._path(raw.text_files),
+            extra_ca=self._extra_ca(raw.extra_ca),
         )
 
     def _lanes(self, raw: dict[str, _Lane]) -> MappingProxyType[Lane, LanePolicy]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ from tests.harness.processes import open_child
 
 ROOT = Path(__file__).parents[1]
 BRANDED = ROOT / "lab" / "agent" / "branded.py"
+KEY = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8"
 VALVE = """\
 name: valve
 version: 1.0.0
@@ -73,17 +75,43 @@ async def ask_until(settings, what, holds):
     return found
 
 
+def conditions(found):
+    return {each["name"]: each["condition"] for each in found}
+
+
 async def test_watchers_and_machines_of_the_builder_run_unless_they_are_denied(config):
     names = ("valve", "there", "here")
     machines = [CompiledMachine(name, VALVE.replace("name: valve", f"name: {name}")) for name in names]
     options = Options(watchers=[Nothing], machines=machines, deny=frozenset({"there"}))
     async with running(config, options) as settings:
-        found = await ask_until(settings, "machines.ls", lambda found: "running" in [e["condition"] for e in found])
-    assert {each["name"]: each["condition"] for each in found} == {
-        "valve": "running",
-        "there": "denied",
-        "here": "denied",
-    }
+        found = await ask_until(settings, "machines.ls", lambda found: "running" in conditions(found).values())
+    assert conditions(found) == {"valve": "running", "there": "denied", "here": "denied"}
+
+
+@pytest.mark.parametrize(
+    ("customer", "options", "condition"),
+    [
+        (True, Options(signing_key=KEY), "running"),
+        (True, Options(signing_key=KEY, deny=frozenset({"machines_manager"})), "denied"),
+        (True, Options(), None),
+        (False, Options(signing_key=KEY), None),
+    ],
+)
+async def test_plugins_are_managed_where_they_are_signed_and_ordered(config, customer, options, condition):
+    if customer:
+        config.write_text(config.read_text().replace("[saas]\n", '[saas]\ncustomer = "acme"\n'))
+    options = replace(options, machines=[CompiledMachine("valve", VALVE)], watchers=[Nothing])
+    async with running(config, options) as settings:
+        found = await ask_until(settings, "machines.ls", lambda found: conditions(found).get("valve") == "running")
+    assert conditions(found) == {"valve": "running"} | ({"machines_manager": condition} if condition else {})
+
+
+async def test_a_machine_of_the_builder_may_take_the_place_of_the_manager(config):
+    config.write_text(config.read_text().replace("[saas]\n", '[saas]\ncustomer = "acme"\n'))
+    own = CompiledMachine("machines_manager", VALVE.replace("name: valve", "name: machines_manager"))
+    async with running(config, Options(signing_key=KEY, machines=[own], watchers=[Nothing])) as settings:
+        found = await ask_until(settings, "machines.ls", lambda found: "running" in conditions(found).values())
+    assert [(each["name"], each["version"]) for each in found] == [("machines_manager", "1.0.0")]
 
 
 async def test_the_facts_hook_and_the_brand_are_in_the_facts(config):

@@ -103,6 +103,7 @@ async def test_facts_can_be_switched_off(config):
         ('[facts]\nfull = "0s"', "agent.toml: facts.full is 0"),
         ('[submit]\nmode = "rw"', "agent.toml: submit.mode is 'rw'"),
         ('[machines]\nsigning_key = "abc"', "agent.toml: machines.signing_key is 'abc'"),
+        ('[machines]\nextra_ca = "nowhere.pem"', "agent.toml: machines.extra_ca is '"),
         ("[facts]\nall = true", "agent.toml: unknown key `all`"),
     ],
 )

@@ -129,6 +129,8 @@ class Services:
     signing_key: str = ""  # hex, of the signer of plugin specifications
     deny: frozenset[str] = frozenset()  # names of plugins and machines that may not run
     trials: Trials = field(default_factory=NoTrials)  # of machines that are deployed
+    look_soon: Callable[[], None] = lambda: None  # have the machines directory looked at now
+    extra_ca: Path | None = None  # of a certificate authority to trust beside the system's, for archives
     dice: random.Random = field(default_factory=random.Random)
 
 

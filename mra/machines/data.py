@@ -34,6 +34,7 @@ class MachineData:
         self._values: dict[str, Any] = dict(values or {})
         self._written: bytes | None = None
         self._writing = trio.Lock()
+        self._changed = trio.Event()
 
     @classmethod
     def load(cls, directory: Path) -> MachineData:
@@ -65,6 +66,10 @@ class MachineData:
         """All values, as they are now."""
         return dict(self._values)
 
+    def changed(self) -> trio.Event:
+        """Set at the next change of any key: take it, look, then wait for it, in this order."""
+        return self._changed
+
     async def put(self, key: str, value: Any) -> None:
         """Remember one value; see `update`."""
         await self.update({key: value})
@@ -78,13 +83,19 @@ class MachineData:
         """
         _encode(values)
         self._values.update(values)
+        self._tell()
         await self._write()
 
     async def delete(self, key: str) -> None:
         """Forget a key; nothing is written when it is not there. Raises `Unavailable` as `update` does."""
         if key in self._values:
             del self._values[key]
+            self._tell()
             await self._write()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
 
     async def _write(self) -> None:
         """Bring the file up to date. Cancellable while waiting for a turn, not once begun."""

@@ -51,6 +51,7 @@ class Fleet:
         self._supervisor = Supervisor()
         self._nursery: trio.Nursery | None = None
         self._scanning = trio.Lock()
+        self._prompt = trio.Event()  # to look before the time has come
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all machines and follow the store until cancelled; `started` once all that is there has been loaded."""
@@ -62,10 +63,16 @@ class Fleet:
                 await self.scan()
                 task_status.started()
                 while True:
-                    await trio.sleep(SCAN_SECONDS)
+                    with trio.move_on_after(SCAN_SECONDS):
+                        await self._prompt.wait()
+                    self._prompt = trio.Event()
                     await self.scan()
         finally:
             self._nursery = None
+
+    def look_soon(self) -> None:
+        """Have the fleet's own task look at the store now; returns at once, so that a machine may ask for it too."""
+        self._prompt.set()
 
     async def scan(self) -> None:
         """Bring the fleet in line with the store now. A store that cannot be listed changes nothing."""

@@ -1,7 +1,7 @@
 """Probation of deployed machines: a new version stays only if it runs.
 
-The fleet picks machines up by itself; a trial only watches whether it takes this one. It never asks the fleet to look,
-since the question comes from a task of a machine, which the fleet may be about to stop.
+The fleet picks machines up by itself; a trial only watches whether it takes this one. It never looks in the fleet's
+place, since it runs in a task of a machine, which the fleet may be about to stop; it has the fleet look soon.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mra.machines.picture import MachinePicture
 
-PATIENCE_SECONDS: Final = 60.0  # the fleet looks every ten seconds
+PATIENCE_SECONDS: Final = 60.0  # the fleet looks every ten seconds, even if it is not asked to
 PROBATION_SECONDS: Final = 5.0  # a machine that crashes at its start does so at once
 _LOOK_SECONDS: Final = 0.5
 
@@ -32,6 +32,7 @@ class Pictured(Protocol):
 
     store: Path
 
+    def look_soon(self) -> None: ...
     def pictures(self) -> Sequence[MachinePicture]: ...
 
 
@@ -59,6 +60,7 @@ class FleetTrials:
             return
         digest = hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
         known = self._picture(directory)
+        self._fleet().look_soon()
         with trio.move_on_after(PATIENCE_SECONDS):
             while True:
                 if self._runs(directory, digest, known.problem if known else ""):

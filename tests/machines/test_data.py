@@ -102,6 +102,17 @@ async def test_what_a_kill_left_half_written_is_cleared_away(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
+async def test_a_change_can_be_waited_for(tmp_path):
+    data = MachineData.load(tmp_path)
+    for change in (lambda: data.put("a", 1), lambda: data.delete("a")):
+        changed = data.changed()
+        await change()
+        assert changed.is_set()
+    changed = data.changed()
+    await data.delete("a")
+    assert not changed.is_set()
+
+
 async def test_writes_of_several_watchers_all_arrive(tmp_path):
     data = MachineData.load(tmp_path)
     async with trio.open_nursery() as nursery:

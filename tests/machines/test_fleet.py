@@ -99,6 +99,14 @@ async def test_scans_come_every_ten_seconds(store, journal, put, mock_clock):
         nursery.cancel_scope.cancel()
 
 
+async def test_news_that_somebody_knows_of_is_looked_at_before_its_time(run, put):
+    fleet = await run()
+    put("pump", manifest("pump"))
+    fleet.look_soon()
+    await wait_for(fleet.pictures)  # within less than the ten seconds, on the real clock
+    assert conditions(fleet).keys() == {"pump"}
+
+
 async def test_a_changed_manifest_takes_the_place_of_the_old_one(run, put):
     fleet = await run()
     put("pump", manifest("pump"))

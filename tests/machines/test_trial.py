@@ -20,6 +20,10 @@ class Fleet:
     def __init__(self, store):
         self.store = store
         self.shown = []
+        self.asked_to_look = 0
+
+    def look_soon(self):
+        self.asked_to_look += 1
 
     def show(self, digest=DIGEST, condition=Condition.RUNNING, problem=""):
         directory = str(self.store / "echo")
@@ -52,6 +56,7 @@ async def test_a_machine_that_lasts_is_proven(fleet, trials, autojump_clock, nur
     began = trio.current_time()
     await trials.prove(fleet.store / "echo")
     assert 10 + PROBATION_SECONDS <= trio.current_time() - began < 17
+    assert fleet.asked_to_look == 1
 
 
 async def test_a_problem_of_the_version_before_says_nothing(fleet, trials, autojump_clock, nursery):

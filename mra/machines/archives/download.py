@@ -211,11 +211,14 @@ async def _client(source: Source) -> httpx.AsyncClient:
 
 
 def _trust(source: Source) -> ssl.SSLContext:
-    """The system's certificate authorities, or just the ones of `ca_file`."""
+    """The system's certificate authorities and those of `extra_ca`, or just the ones of `ca_file`."""
+    file = source.ca_file or source.extra_ca
     try:
         context = ssl.create_default_context(cafile=source.ca_file)
+        if file is not None and file != source.ca_file:
+            context.load_verify_locations(cafile=file)
     except OSError as cause:  # ssl.SSLError is one
-        raise BadInput(f"certificates in {source.ca_file} cannot be read ({cause}); give a PEM file") from cause
+        raise BadInput(f"certificates in {file} cannot be read ({cause}); give a PEM file") from cause
     if source.insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

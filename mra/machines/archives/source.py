@@ -20,7 +20,8 @@ class Source:
     """One download: an address, what opens it and how patient to be.
 
     `timeout` bounds each connect, read and write in seconds, not their sum: a slow but steady link may be slow. Values
-    under five seconds are raised to five, as in section 3.4 of the reference.
+    under five seconds are raised to five, as in section 3.4 of the reference. With `ca_file` only its authorities are
+    trusted; those of `extra_ca` are trusted beside the system's.
     """
 
     url: str
@@ -29,6 +30,7 @@ class Source:
     timeout: float = SHORTEST_TIMEOUT
     insecure: bool = False
     ca_file: Path | None = None
+    extra_ca: Path | None = None
 
     def __post_init__(self) -> None:
         web_address(self.url)

@@ -157,6 +157,7 @@ class ArchiveWatcher(PollingWatcher[ArchiveProperties]):
                 properties.timeout.seconds,
                 properties.insecure,
                 Path(properties.ca_file) if properties.ca_file else None,
+                self.context.services.extra_ca,
             ),
             checksum,
             self._target,

@@ -57,8 +57,9 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
 
     What was accepted is remembered in the machine's directory, so that nothing older is accepted later (see
     `accepted`). A specification that is not signed as it should be is deleted from the machine's data, as in Choria;
-    one that is refused for its age stays, and so does everything that is deployed. Differences, on purpose: a match
-    that cannot be evaluated changes nothing for its plugin, where Choria purges it; error events have a `reason`.
+    one that is refused for its age stays, and so does everything that is deployed. Differences, on purpose: a new
+    specification is acted upon at once, not at the next interval; a match that cannot be evaluated changes nothing for
+    its plugin, where Choria purges it; error events have a `reason`.
     """
 
     kind = "plugins"
@@ -78,6 +79,11 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
         )
         self.listed: tuple[str, ...] = ()  # names of all plugins in the specification
 
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow, name=f"{self.definition.name} follows {self.properties.data_item}")
+            await super().run()
+
     def first_wait(self) -> float:
         return 0.0
 
@@ -89,6 +95,8 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
         wanted, unclear = await trio.to_thread.run_sync(self._sort, allowed, dict(self.context.services.facts()))
         purged = await self._purge({plugin.name for plugin in wanted} | unclear)
         written = [plugin.name for plugin in wanted if await trio.to_thread.run_sync(self.managers.write, plugin)]
+        if written:
+            self.context.services.look_soon()
         for name in written:
             log.warning("plugin managed", plugin=name, prefix=self.managers.prefix)
         reason = f"this agent does not allow the plugins {', '.join(denied)}" if denied else ""
@@ -145,5 +153,17 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
         if not self.properties.purge_unknown:
             return False
         if await trio.to_thread.run_sync(self.managers.retire, wanted):
+            self.context.services.look_soon()
             await trio.sleep(_STOP_SECONDS)
         return await trio.to_thread.run_sync(self.managers.purge)
+
+    async def _follow(self) -> None:
+        """Ask for an evaluation whenever there is another specification; runs until cancelled."""
+        data, item = self.context.data, self.properties.data_item
+        known = data.get(item)
+        while True:
+            changed, found = data.changed(), data.get(item)
+            if found is not None and found != known:
+                self.state_changed(self.context.state())
+            known = found
+            await changed.wait()

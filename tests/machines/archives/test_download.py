@@ -184,6 +184,10 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(fetch, artifacts
     assert artifacts.requests == []
 
 
+async def test_an_authority_may_be_trusted_beside_the_systems(fetch, artifacts):
+    assert await fetch(artifacts.source(ca_file=None, extra_ca=artifacts.ca_file)) == CONTENT
+
+
 async def test_insecure_looks_at_no_certificate(fetch, artifacts):
     assert await fetch(artifacts.source(ca_file=None, insecure=True)) == CONTENT
 

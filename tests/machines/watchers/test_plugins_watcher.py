@@ -13,6 +13,7 @@ from mra.machines.spec import sign
 from mra.machines.watchers import plugins
 from tests.machines.archives.samples import snapshot
 from tests.machines.doubles import KINDS, machine
+from tests.machines.processes import wait_for
 from tests.machines.test_spec import KEY, SEED, plugin
 
 WATCHER = (
@@ -241,3 +242,19 @@ def test_writing_a_manager_again_changes_nothing(tmp_path):
     assert managers.write(plugin("one")) is False
     (tmp_path / "mm_one" / "machine.yaml").write_text("tampered")
     assert managers.write(plugin("one")) is True
+
+
+async def test_a_specification_is_acted_upon_as_soon_as_it_arrives(store, journal, nursery):
+    looks = 0
+
+    def look_soon():
+        nonlocal looks
+        looks += 1
+
+    node = Node(store, journal, look_soon=look_soon)
+    nursery.start_soon(node.watcher.run)
+    for number, name in enumerate(("one", "two"), 1):
+        await node.pump.data.put("machines", json.loads(sign([plugin(name)], SEED, serial=number)))
+        await wait_for(lambda name=name: node.managed == [f"mm_{name}"])
+        await wait_for(lambda: node.watcher.outcome == "updated")
+    assert looks == 3  # two managers were written, and one was retired
