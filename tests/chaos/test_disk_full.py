@@ -94,7 +94,7 @@ async def test_rows_on_a_disk_that_fills_up_under_load_drain_while_it_is_full(
 
 async def test_a_commit_that_finds_no_room_takes_nothing_with_it(saas: Saas, disk: LoopDisk, loaded: Site) -> None:
     """Nothing is kept for the host here, so it is SQLite that meets the end of the disk, in the middle of a commit."""
-    loaded.configure({"outbox": {"min_free": "1B", "ballast": "1MiB"}})
+    loaded.configure({"outbox": {"min_free": "0B", "ballast": "1MiB"}})
     await saas.kill()
     load = loaded.load(group=5, pause=0.01, size=4 * KIBIBYTE)
     await loaded.start(load=load)
