@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from mra.cli.options import json_option
 from mra.cli.saas_access import access_from, access_options, with_session
 from mra.cli.saas_config import config
 from mra.cli.saas_plugins import plugins
+from mra.errors import Unavailable
+from mra.units import parse_duration
 
 if TYPE_CHECKING:
     from mra.aio.session import Session
@@ -79,6 +82,38 @@ def streams_check(server: str, user: str | None, password_file: Path | None, as_
             click.echo("All streams are as they must be.")
     if problems:
         raise click.exceptions.Exit(1)
+
+
+@streams.command("tidy")
+@access_options
+@json_option
+@click.option("--every", help="Go on for ever, with this pause between two rounds, like 10m.")
+def streams_tidy(server: str, user: str | None, password_file: Path | None, as_json: bool, every: str | None) -> None:
+    """Remove old checkpoints: a site leaves one with every batch, and needs only the newest.
+
+    \b
+    Examples:
+      mra saas streams tidy --user backend --password-file backend.password
+      mra saas streams tidy --every 10m
+    """
+    from mra.saas.streams import tidy
+
+    pause = None if every is None else parse_duration(every, "--every")
+    while True:
+        try:
+            removed = with_session(access_from(server, user, password_file), tidy)
+        except Unavailable as error:
+            if pause is None:
+                raise
+            click.echo(f"{error} It is tried again.", err=True)
+        else:
+            if as_json:
+                show.print_json(removed)
+            else:
+                show.table(("Stream", "Checkpoints removed"), list(removed.items()), empty="No streams.")
+        if pause is None:
+            return
+        time.sleep(pause)
 
 
 @saas.command()

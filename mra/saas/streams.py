@@ -24,7 +24,7 @@ _REQUIRED: tuple[tuple[str, Any, str], ...] = (
     ("storage", "file", "memory storage forgets everything at a restart"),
     ("allow_atomic", True, "without atomic batches delivery is exactly once only within the duplicate window"),
     ("allow_direct", True, "agents read their checkpoint by direct get"),
-    ("allow_rollup_hdrs", True, "checkpoints would pile up, and batches that roll them up are refused"),
+    ("allow_rollup_hdrs", False, "any customer could empty the stream for all with `Nats-Rollup: all`"),
     ("allow_msg_ttl", True, "checkpoints would age out, and batches that keep them are refused"),
     ("sealed", False, "a sealed stream takes nothing"),
     ("no_ack", False, "without acknowledgements nothing can ever be settled"),
@@ -109,3 +109,35 @@ async def check(session: Session, names: tuple[str, ...] = LANE_STREAMS) -> list
             continue
         problems += deviations(info["config"])
     return problems
+
+
+async def tidy(session: Session, names: tuple[str, ...] = LANE_STREAMS) -> dict[str, int]:
+    """Remove every checkpoint but the newest of each lane; returns how many were removed, per stream.
+
+    Safe beside delivering sites: `keep: 1` spares the newest whatever arrives meanwhile, and only that one is expected
+    by a site's next batch. Raises Unavailable, and Refused for a missing stream; what was removed until then stays so.
+    """
+    return {name: await _tidy_stream(session, name) for name in names}
+
+
+async def _tidy_stream(session: Session, name: str) -> int:
+    removed = 0
+    for subject in await _piled_up(session, name):
+        answer = await call_api(session, f"STREAM.PURGE.{name}", {"filter": subject, "keep": 1})
+        removed += answer["purged"]
+    return removed
+
+
+async def _piled_up(session: Session, name: str) -> list[str]:
+    """Checkpoint subjects that hold more than one message. The server answers in pages."""
+    kind = (await call_api(session, f"STREAM.INFO.{name}"))["config"]["subjects"][0].split(".")[1]
+    found: list[str] = []
+    seen = 0
+    while True:
+        asked = {"subjects_filter": f"machine_room.{kind}.*.checkpoint.*", "offset": seen}
+        info = await call_api(session, f"STREAM.INFO.{name}", asked)
+        subjects: dict[str, int] = info["state"].get("subjects") or {}
+        found += [subject for subject, count in subjects.items() if count > 1]
+        seen += len(subjects)
+        if not subjects or seen >= info.get("total", 0):
+            return found

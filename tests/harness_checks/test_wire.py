@@ -86,15 +86,17 @@ async def test_reader_steps_over_holes(saas: Saas) -> None:
         assert [message.sequence for message in await wire.read_stream(EVENTS)] == [2, 3, 6, 7, 8, 9]
 
 
-async def test_reader_sees_only_the_newest_checkpoint(saas: Saas) -> None:
-    headers = {"Nats-Rollup": "sub", "Nats-TTL": "never"}
+async def test_reader_sees_checkpoints_where_they_stand(saas: Saas) -> None:
+    headers = {"Nats-TTL": "never"}
     async with saas.connect() as wire:
         for n in range(3):
             await wire.store_batch([Part(SUBJECT, b"%d" % n, {}), Part(CHECKPOINT, b"%d" % n, headers)])
         stored = await wire.read_stream(EVENTS)
     assert [(message.subject, message.body) for message in stored] == [
         (SUBJECT, b"0"),
+        (CHECKPOINT, b"0"),
         (SUBJECT, b"1"),
+        (CHECKPOINT, b"1"),
         (SUBJECT, b"2"),
         (CHECKPOINT, b"2"),
     ]

@@ -92,7 +92,7 @@ async def test_a_stream_set_up_otherwise_is_named(saas: Saas) -> None:
 def test_a_stream_with_a_limit_per_subject_is_named() -> None:
     good = {
         "name": "S", "retention": "limits", "discard": "new", "storage": "file", "allow_atomic": True,
-        "allow_direct": True, "allow_rollup_hdrs": True, "allow_msg_ttl": True,
+        "allow_direct": True, "allow_rollup_hdrs": False, "allow_msg_ttl": True,
     }  # fmt: skip
     assert deviations(good) == []
     assert len(deviations({**good, "max_msgs_per_subject": 5})) == 1
