@@ -100,6 +100,7 @@ class Claim(NamedTuple):
     after: int
     through_seq: int
     rows: int
+    singly: bool = False  # published one by one, so that some may be stored although no checkpoint covers them
 
 
 def advance(
@@ -111,6 +112,7 @@ def advance(
     then, for that row must not be sent. A bare number claims whatever lies up to it.
     """
     holds = True
+    singly = isinstance(claim, Claim) and claim.singly
     with transaction(connection):
         here = lanes.load(connection, lane)
         if settled:
@@ -123,6 +125,8 @@ def advance(
             claim = claim.through_seq if holds else None
         if claim is not None:
             here.claimed_through = max(here.claimed_through, claim)
+            if singly:
+                here.singly_through = max(here.singly_through, claim)
         here.save(connection)
     return holds
 

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "epoch, next_seq, claimed_through, settled_through, checkpoint_seq, epoch_total, thinned_through,"
-    " thin_until, accepted, delivered, waiting, parked, shed, accepted_bytes, waiting_bytes, held"
+    " thin_until, accepted, delivered, waiting, parked, shed, accepted_bytes, waiting_bytes, held, singly_through"
 )
 _UPDATE = (
     "UPDATE lane SET epoch=?, next_seq=?, claimed_through=?, settled_through=?, checkpoint_seq=?, epoch_total=?,"
     " thinned_through=?, thin_until=?, accepted=?, delivered=?, waiting=?, parked=?, shed=?, accepted_bytes=?,"
-    " waiting_bytes=?, held=? WHERE name=?"
+    " waiting_bytes=?, held=?, singly_through=? WHERE name=?"
 )
 
 
 @dataclass(slots=True)
 class LaneState:
-    """Marks and counters of one lane; see `0001_outbox.sql` for what each means."""
+    """Marks and counters of one lane; see the migrations for what each means."""
 
     name: Lane
     epoch: str
@@ -41,6 +41,7 @@ class LaneState:
     accepted_bytes: int
     waiting_bytes: int
     held: str | None
+    singly_through: int
 
     @property
     def table(self) -> str:
@@ -59,7 +60,8 @@ class LaneState:
             (
                 self.epoch, self.next_seq, self.claimed_through, self.settled_through, self.checkpoint_seq,
                 self.epoch_total, self.thinned_through, self.thin_until, self.accepted, self.delivered, self.waiting,
-                self.parked, self.shed, self.accepted_bytes, self.waiting_bytes, self.held, self.name.value,
+                self.parked, self.shed, self.accepted_bytes, self.waiting_bytes, self.held, self.singly_through,
+                self.name.value,
             ),
         )  # fmt: skip
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _KINDS = {Lane.SUBMISSIONS: "submit", Lane.EVENTS: "events", Lane.NODES: "nodes", Lane.METRICS: "events"}
 HEADER_ALLOWANCE = 512  # bytes of our own headers on a row, at most
+LEAST_PAYLOAD = 8 * 1024  # a server that takes less would have nearly everything parked
 
 
 def kind_of(lane: Lane) -> str:
@@ -37,7 +38,7 @@ def batch_id() -> str:
 def too_large(rows: Sequence[Row], max_payload: int) -> list[int]:
     """Numbers of the rows whose headers and body together may not fit into one message."""
     limit = max_payload - HEADER_ALLOWANCE
-    return [row.seq for row in rows if len(row.body) + (len(row.headers) if row.headers else 0) > limit]
+    return [row.seq for row in rows if len(row.body) + (len(row.headers.encode()) if row.headers else 0) > limit]
 
 
 @dataclass(frozen=True)
@@ -114,5 +115,9 @@ class Batch:
 
 
 def checkpoint_headers(expected: int) -> bytes:
-    """Compare-and-swap on the checkpoint's own subject; one checkpoint is kept, and it outlives max_age."""
-    return f"Nats-Expected-Last-Subject-Sequence:{expected}\r\nNats-Rollup:sub\r\nNats-TTL:never\r\n".encode()
+    """Compare-and-swap on the checkpoint's own subject; the checkpoint outlives the stream's max_age.
+
+    It does not roll up the ones before it: a stream that takes `Nats-Rollup: sub` from a site takes `Nats-Rollup: all`
+    as well, which empties it for every customer. `mra saas streams tidy` removes old checkpoints.
+    """
+    return f"Nats-Expected-Last-Subject-Sequence:{expected}\r\nNats-TTL:never\r\n".encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -12,15 +12,20 @@ if TYPE_CHECKING:
     from mra.outbox.record import Lane
 
 
+# What SQLite can hold: a checkpoint with other numbers was not written by us, and must not reach the database.
+Mark = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Moment = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class Checkpoint(msgspec.Struct, frozen=True):
     """Rows `first_seq..through_seq` of `epoch` are stored; `total` rows of the epoch are, all told."""
 
     epoch: str
-    first_seq: int
-    through_seq: int
-    count: int
-    total: int
-    created_through: int  # wall clock of the newest row, ns since 1970
+    first_seq: Mark
+    through_seq: Mark
+    count: Mark
+    total: Mark
+    created_through: Moment  # wall clock of the newest row, ns since 1970
     digest: str  # SHA-256, see mra.outbox.drain.digest
 
 
@@ -40,7 +45,7 @@ def decode(body: bytes, stream_seq: int) -> Stored:
     """The stored checkpoint. Raises Misconfigured when somebody else wrote to its subject."""
     try:
         return Stored(msgspec.json.decode(body, type=Checkpoint), stream_seq)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise Misconfigured(
             f"The checkpoint at stream sequence {stream_seq} is not one of mra's ({error}): find out who writes there."
         ) from error

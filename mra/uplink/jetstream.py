@@ -5,28 +5,35 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from mra.aio.session import frame
+from mra.aio.session import NoAnswer, frame
 from mra.errors import LinkLost, Misconfigured, Unavailable
 from mra.uplink import answers
 from mra.uplink.batch import checkpoint_headers, kind_of
 from mra.uplink.checkpoint import checkpoint_name, decode, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mra.aio.session import Message, Reply, Session
     from mra.outbox.record import Lane
     from mra.uplink.batch import Batch
     from mra.uplink.checkpoint import Checkpoint, Stored
 
 _WINDOW = 256  # messages on their way in the fallback
+_UNTIL_PING = 0.75  # of our patience; the rest is for the ping, so that a dead connection is known when patience ends
 
 
 class JetStreamLink:
-    """Implements `mra.uplink.link.Link`. A missing answer ends the session: only a new one can tell the truth."""
+    """Implements `mra.uplink.link.Link`.
 
-    def __init__(self, session: Session, agent: str, *, patience: float = 10.0) -> None:
+    When an answer is missing, a ping tells whether the connection is dead, which ends it for every lane, or one stream
+    keeps silent, which is one lane's trouble: the compare-and-swap makes it safe to ask again on the same connection.
+    """
+
+    def __init__(self, session: Session, agent: str, *, patience: Callable[[Lane], float] = lambda lane: 10.0) -> None:
         self._session = session
         self._agent = agent
-        self._patience = patience
+        self._patience = patience  # seconds that an answer to a lane may take
         self._staged: dict[Lane, dict[str, Reply]] = {}
 
     @property
@@ -36,7 +43,7 @@ class JetStreamLink:
     async def read_checkpoint(self, lane: Lane) -> Stored | None:
         self._abandon_staged(lane)
         subject = f"machine_room.checkpoint.{kind_of(lane)}.{checkpoint_name(self._agent, lane)}"
-        answer = await self._session.request(subject, patience=self._patience)
+        answer = await self._request(lane, subject, b"", b"")
         if answer.status == "404":
             return None
         if answer.status == "503":
@@ -50,29 +57,28 @@ class JetStreamLink:
         return decode(answer.body, sequence)
 
     async def stage(self, batch: Batch) -> None:
-        reply = self._session.open_reply()
+        reply = self._session.open_reply(_subjects_of(batch.lane))
         self._staged.setdefault(batch.lane, {})[batch.id] = reply
         await self._session.send(batch.frames(self._agent, reply.subject))
 
     async def commit(self, batch: Batch, checkpoint: Checkpoint, expected: int) -> int:
-        reply = self._staged[batch.lane].pop(batch.id)
+        reply = self._staged.get(batch.lane, {}).pop(batch.id, None)
+        if reply is None:
+            raise answers.BatchIncomplete("The batch was given up before its commit.")
         try:
             headers = batch.commit_headers(expected)
             wire = frame(self._checkpoint_subject(batch.lane), reply.subject, headers, encode(checkpoint))
             await self._session.send(wire)
-            answer = await reply.receive(self._patience)
+            answer = await self._receive(batch.lane, reply)
             while _only_says_staged(answer):
-                answer = await reply.receive(self._patience)
-            return answers.stream_sequence(answer)
+                answer = await self._receive(batch.lane, reply)
+            return answers.committed_sequence(answer, batch.id, len(batch.rows) + 1)
         finally:
             self._session.forget(reply)
 
     async def put_checkpoint(self, lane: Lane, checkpoint: Checkpoint, expected: int) -> int:
-        answer = await self._session.request(
-            self._checkpoint_subject(lane),
-            encode(checkpoint),
-            patience=self._patience,
-            headers=checkpoint_headers(expected),
+        answer = await self._request(
+            lane, self._checkpoint_subject(lane), encode(checkpoint), checkpoint_headers(expected)
         )
         return answers.stream_sequence(answer)
 
@@ -81,9 +87,9 @@ class JetStreamLink:
             await self._publish_window(batch, range(start, min(start + _WINDOW, len(batch.rows))))
 
     async def _publish_window(self, batch: Batch, indexes: range) -> None:
-        prefix = f"machine_room.{kind_of(batch.lane)}."
+        prefix = _subjects_of(batch.lane)
         with ExitStack() as stack:
-            replies = [stack.enter_context(self._session.reply()) for _ in indexes]
+            replies = [stack.enter_context(self._session.reply(prefix)) for _ in indexes]
             frames = [
                 frame(
                     prefix + batch.rows[index].subject,
@@ -95,7 +101,27 @@ class JetStreamLink:
             ]
             await self._session.send(b"".join(frames))
             for reply in replies:
-                answers.stream_sequence(await reply.receive(self._patience))
+                answers.stream_sequence(await self._receive(batch.lane, reply))
+
+    async def _request(self, lane: Lane, subject: str, body: bytes, headers: bytes) -> Message:
+        with self._session.reply(subject) as reply:
+            await self._session.send(frame(subject, reply.subject, headers, body))
+            return await self._receive(lane, reply)
+
+    async def _receive(self, lane: Lane, reply: Reply) -> Message:
+        patience = self._patience(lane)
+        early, late = patience * _UNTIL_PING, patience * (1 - _UNTIL_PING)
+        try:
+            return await reply.receive(early)
+        except NoAnswer:
+            await self._session.round_trip(late)
+        try:
+            return await reply.receive(late)
+        except NoAnswer as silence:
+            raise Unavailable(
+                f"The SaaS is there, and one of its streams did not answer within {patience:g} s: what was sent may be"
+                " stored or not."
+            ) from silence
 
     def _checkpoint_subject(self, lane: Lane) -> str:
         return f"machine_room.{kind_of(lane)}.checkpoint.{checkpoint_name(self._agent, lane)}"
@@ -104,6 +130,10 @@ class JetStreamLink:
         """Whoever reads the checkpoint starts over: batches staged before will not be committed."""
         for reply in self._staged.pop(lane, {}).values():
             self._session.forget(reply)
+
+
+def _subjects_of(lane: Lane) -> str:
+    return f"machine_room.{kind_of(lane)}."
 
 
 def _only_says_staged(answer: Message) -> bool:

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class Link(Protocol):
-    """What a lane needs of the SaaS. Every method may raise LinkLost (its effect is then unclear) or Misconfigured."""
+    """What a lane needs of the SaaS.
+
+    Every method may raise LinkLost, or Unavailable when one stream keeps silent: its effect is then unclear. Every
+    method may raise Misconfigured.
+    """
 
     @property
     def max_payload(self) -> int:
@@ -26,8 +30,9 @@ class Link(Protocol):
     async def commit(self, batch: Batch, checkpoint: Checkpoint, expected: int) -> int:
         """Store a staged batch and its checkpoint, all or nothing; return the checkpoint's stream sequence.
 
-        Raises CheckpointMoved when the newest checkpoint is not at `expected`, NoRoom, BatchIncomplete, NotAtomic, or
-        Rejected when a row of the batch can never be stored.
+        Raises CheckpointMoved when the newest checkpoint is not at `expected`, NoRoom, TooManyRows, NotAtomic; Rejected
+        or BatchIncomplete when a row of the batch can never be stored; BatchIncomplete also for a batch that the SaaS
+        has forgotten, or that was staged before the checkpoint was read.
         """
 
     async def put_checkpoint(self, lane: Lane, checkpoint: Checkpoint, expected: int) -> int:

@@ -1,14 +1,20 @@
 """Our marks against the SaaS's newest checkpoint: what is stored, and what to do about it. Pure.
 
-checkpoint of the SaaS                          verdict
-----------------------------------------------  ------------------------------------------------
-none, and none is expected                      InStep: expect 0
-none, though we delivered                       Behind: wiped, restored from before our time
-ends where we do                                InStep
-ends later, its last batch is made of our rows  Ahead: an answer was lost; settle up to there
-ends earlier, same epoch                        Behind: the SaaS lost its tail
-other epoch, and we never wrote                 Adopt: the agent was installed anew
-anything else                                   Foreign: someone else writes under our name
+checkpoint of the SaaS                                       verdict
+-----------------------------------------------------------  -----------------------------------------------------
+none, and we never settled a row                             InStep: expect 0
+none, though we did                                          Behind: wiped, or restored from before our time
+of our epoch, ends where we do                               InStep
+of our epoch, ends later, made of our rows, none left out    Ahead: an answer was lost; settle up to there
+of our epoch, ends earlier                                   Behind: the SaaS lost its tail
+of another epoch, and we took over from it already           InStep
+of another epoch, ends later, made of our waiting rows       Ahead: sent from a copy of this database; settle, new epoch
+of another epoch, made of our rows, older than what we know  Behind: restored from before a change of epoch
+of another epoch, and we never wrote                         Adopt: the agent was installed anew
+anything else                                                Foreign: someone else writes under our name
+
+A stream sequence only grows while a stream lives, so a newest checkpoint with a smaller one than we were told before
+means that the stream went back.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mra.outbox.lanes import LaneState
-    from mra.uplink.checkpoint import Stored
+    from mra.uplink.checkpoint import Checkpoint, Stored
 
 
 @dataclass(frozen=True)
@@ -30,16 +36,20 @@ class InStep:
 
 @dataclass(frozen=True)
 class Ahead:
-    """Settle what the checkpoint proves, then go on."""
+    """Settle what the checkpoint proves, then go on; under a new epoch unless it is of ours."""
 
     stored: Stored
 
 
 @dataclass(frozen=True)
 class Behind:
-    """The SaaS may have gone back to `stored` (None: to nothing); confirm it by compare-and-swap, then rewind."""
+    """The SaaS may have gone back to `stored` (None: to nothing); confirm it by compare-and-swap, then rewind.
+
+    `total` rows of our epoch are left there.
+    """
 
     stored: Stored | None
+    total: int
 
 
 @dataclass(frozen=True)
@@ -60,30 +70,59 @@ class Foreign:
 Verdict = InStep | Ahead | Behind | Adopt | Foreign
 
 
-def needs_digest(here: LaneState, stored: Stored | None) -> bool:
-    """Whether the verdict depends on our rows matching the checkpoint's digest."""
+@dataclass(frozen=True)
+class Likeness:
+    """What our own rows say about a checkpoint. Row ids are random, so equal digests are proof."""
+
+    is_ours: bool = False  # the rows of its batch are here, bit for bit
+    unsettled: int = 0  # rows here behind `settled_through` and up to the checkpoint's end
+
+
+def needs_likeness(here: LaneState, stored: Stored | None) -> bool:
+    """Whether the verdict depends on our rows."""
     if stored is None or stored.checkpoint.count == 0:
         return False
-    checkpoint = stored.checkpoint
-    return checkpoint.epoch != here.epoch or checkpoint.through_seq > here.settled_through
+    return stored.checkpoint.epoch != here.epoch or stored.checkpoint.through_seq > here.settled_through
 
 
-def judge(here: LaneState, stored: Stored | None, *, is_made_of_our_rows: bool) -> Verdict:
-    """The verdict.
-
-    `is_made_of_our_rows` matters where `needs_digest` says so: row ids are random, so a matching digest is proof.
-    """
+def judge(here: LaneState, stored: Stored | None, likeness: Likeness) -> Verdict:
+    """The verdict. `likeness` matters where `needs_likeness` says so."""
     if stored is None:
-        return Behind(None) if here.epoch_total else InStep(0)
+        return Behind(None, total=0) if here.settled_through else InStep(0)
+    if stored.checkpoint.epoch == here.epoch:
+        return _judge_ours(here, stored, likeness)
+    return _judge_others(here, stored, likeness)
+
+
+def _judge_ours(here: LaneState, stored: Stored, likeness: Likeness) -> Verdict:
     checkpoint = stored.checkpoint
-    if needs_digest(here, stored) and is_made_of_our_rows:
-        return Ahead(stored)
-    if checkpoint.epoch != here.epoch:
-        if here.epoch_total == 0 and here.checkpoint_seq in (0, stored.stream_seq):
-            return Adopt(stored)
-        return Foreign(stored, "its epoch is not this database's")
-    if checkpoint.through_seq > here.settled_through:
-        return Foreign(stored, f"it covers rows up to {checkpoint.through_seq} that this database did not send")
+    if checkpoint.through_seq == here.settled_through:
+        return InStep(stored.stream_seq)
     if checkpoint.through_seq < here.settled_through:
-        return Behind(stored)
-    return InStep(stored.stream_seq)
+        return Behind(stored, checkpoint.total)
+    if not _is_proof(checkpoint, likeness):
+        return Foreign(stored, f"it covers rows up to {checkpoint.through_seq} that this database did not send")
+    # Two batches may wait to be settled, and the digest speaks of the second only; the total counts both.
+    if checkpoint.total - here.epoch_total < likeness.unsettled:
+        return Foreign(stored, f"its writer left out rows before {checkpoint.through_seq} that wait here")
+    return Ahead(stored)
+
+
+def _judge_others(here: LaneState, stored: Stored, likeness: Likeness) -> Verdict:
+    checkpoint = stored.checkpoint
+    wrote_nothing = here.epoch_total == 0
+    if wrote_nothing and here.checkpoint_seq == stored.stream_seq:
+        return InStep(stored.stream_seq)
+    if _is_proof(checkpoint, likeness):
+        # Nothing is known of rows before its last batch: that writer may have shed them.
+        if checkpoint.through_seq > here.settled_through and likeness.unsettled <= checkpoint.count:
+            return Ahead(stored)
+        if checkpoint.through_seq < here.settled_through and stored.stream_seq < here.checkpoint_seq:
+            return Behind(stored, total=0)
+    if wrote_nothing and here.checkpoint_seq == 0:
+        return Adopt(stored)
+    return Foreign(stored, "its epoch is not this database's")
+
+
+def _is_proof(checkpoint: Checkpoint, likeness: Likeness) -> bool:
+    return checkpoint.count > 0 and likeness.is_ours

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
-from mra.aio.session import Access, Session, open_session
+from mra.aio.session import Access, Session, Silent, open_session
 from mra.backoff import full_jitter
 from mra.errors import LinkLost, MraError
 from mra.log import logger
 from mra.outbox.record import Lane
 from mra.uplink.jetstream import JetStreamLink
-from mra.uplink.lane import LaneDrain, LaneStatus
-from mra.uplink.pace import Shares
+from mra.uplink.lane import LaneDrain, LaneMemory
+from mra.uplink.pace import Patience, Shares
+from mra.uplink.status import LinkStatus
 
 if TYPE_CHECKING:
     from mra.outbox.outbox import Outbox
@@ -32,24 +34,6 @@ class UplinkSettings:
     retry_first: float = 0.5
     retry_cap: float = 30.0
     patience: float = 10.0
-
-
-@dataclass
-class LinkStatus:
-    """What `mra status` shows of the link."""
-
-    state: str = "connecting"  # connecting, connected, down
-    server: str | None = None
-    attempts: int = 0  # since the last connection
-    connections: int = 0
-    since: float = 0.0  # Trio time of the last change of state
-    last_error: str | None = None
-    lanes: dict[Lane, LaneStatus] = field(default_factory=lambda: {lane: LaneStatus() for lane in Lane})
-
-    def become(self, state: str) -> None:
-        """Change state, and remember when."""
-        if state != self.state:
-            self.state, self.since = state, trio.current_time()
 
 
 Connect = Callable[[Access], AbstractAsyncContextManager[Session]]
@@ -70,17 +54,23 @@ async def run_uplink(
     `beside` are services that share the connection: each is called with every new session, and cancelled with it. One
     that fails is called again, and disturbs neither the others nor the lanes.
     """
+    memory = {lane: LaneMemory(patience=Patience(settings.patience)) for lane in Lane}
     delays = full_jitter(settings.retry_first, settings.retry_cap)
     while True:
-        connected_at = trio.current_time()
+        connected_at = math.inf
+        is_refused = False
         try:
             async with connect(access) as session:
                 _note_connected(status, session)
                 connected_at = trio.current_time()
-                await _run_session(session, outbox, access, settings, status, beside)
+                await _run_session(session, outbox, access, settings, status, memory, beside)
         except* LinkLost as group:
+            if group.subgroup(Silent):
+                for lane in memory.values():
+                    lane.fell_silent()
             _note_lost(status, _first(group))
         except* MraError as group:
+            is_refused = True
             _note_lost(status, _first(group))
         except* Exception as group:
             # A bug in a client library must not end the draining for good; the next session starts afresh.
@@ -88,7 +78,8 @@ async def run_uplink(
             _note_lost(status, _first(group))
         if trio.current_time() - connected_at > settings.retry_cap:
             delays = full_jitter(settings.retry_first, settings.retry_cap)
-        await trio.sleep(next(delays))
+        # Refused credentials change when somebody changes them; until then the SaaS is not asked in haste.
+        await trio.sleep(next(full_jitter(settings.retry_cap, settings.retry_cap) if is_refused else delays))
 
 
 async def _run_session(
@@ -97,17 +88,19 @@ async def _run_session(
     access: Access,
     settings: UplinkSettings,
     status: LinkStatus,
+    memory: Mapping[Lane, LaneMemory],
     beside: Sequence[Beside],
 ) -> None:
-    link = JetStreamLink(session, access.name, patience=settings.patience)
+    link = JetStreamLink(session, access.name, patience=lambda lane: memory[lane].patience.seconds)
+    silence = max(access.ping_seconds, *(lane.patience.seconds for lane in memory.values()))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(drain_lanes, outbox, link, status)
+        nursery.start_soon(drain_lanes, outbox, link, status, memory)
         for service in beside:
             nursery.start_soon(_run_beside, service, session, settings.retry_cap)
-        await session.keep_alive(access.ping_seconds)
+        reason = await session.keep_alive(silence)
         nursery.cancel_scope.cancel()
-    raise LinkLost("The connection to the SaaS is lost.")
+    raise reason
 
 
 async def _run_beside(service: Beside, session: Session, pause: float) -> None:
@@ -121,12 +114,15 @@ async def _run_beside(service: Beside, session: Session, pause: float) -> None:
         await trio.sleep(pause)
 
 
-async def drain_lanes(outbox: Outbox, link: Link, status: LinkStatus) -> None:
+async def drain_lanes(
+    outbox: Outbox, link: Link, status: LinkStatus, memory: Mapping[Lane, LaneMemory] | None = None
+) -> None:
     """Drain every lane over `link` until it is lost; raises LinkLost (in a group)."""
     shares = Shares({lane: outbox.settings.lanes[lane].weight for lane in Lane})
     async with trio.open_nursery() as nursery:
         for lane in Lane:
-            drain = LaneDrain(lane, outbox, link, shares, status.lanes[lane])
+            remembered = memory[lane] if memory else None
+            drain = LaneDrain(lane, outbox, link, shares, status.lanes[lane], remembered)
             nursery.start_soon(drain.run, name=f"lane {lane}")
 
 
@@ -156,3 +152,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+__all__ = ["LinkStatus", "UplinkSettings", "drain_lanes", "run_uplink"]

@@ -8,122 +8,26 @@ lost.
 
 from __future__ import annotations
 
-import itertools
 import os
-import shutil
-import tempfile
-from collections import Counter
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
-import trio.testing
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mra.clock import now
-from mra.errors import LinkLost, OutboxFull
 from mra.outbox import drain, inspection, operator
 from mra.outbox.policy import DEFAULT_POLICIES, LanePolicy, OutboxSettings, Overflow
-from mra.outbox.record import Draft, Lane
-from mra.outbox.store import Request, accept
-from mra.uplink import lane as lane_module
-from mra.uplink.lane import LaneDrain, LaneStatus
-from mra.uplink.pace import Shares
+from mra.outbox.record import Lane
+from mra.uplink import recovery
 from mra.uplink.reconcile import InStep
-from tests.fakes import Crash, DirectOutbox, FakeLink, FakeSaas
+from tests.fakes import FakeSaas
+from tests.uplink.site import ROOMY, Site, check_complete, check_stream
 
 EVENTS = Lane.EVENTS
-ROOMY = OutboxSettings(ballast=0, min_free=0)
 # Bodies of 300 bytes: about forty of them fit, so that some runs shed.
 TIGHT = OutboxSettings(
     ballast=0, min_free=0, lanes={**DEFAULT_POLICIES, EVENTS: LanePolicy(Overflow.DROP_OLDEST, 16 * 1024)}
 )
-VIRTUAL_SECONDS = 300.0
-
-
-class Site:
-    """One agent: a real outbox file, and what its producers were told."""
-
-    def __init__(self, saas: FakeSaas, config: OutboxSettings = ROOMY, name: str = "site") -> None:
-        self.saas = saas
-        self.folder = Path(tempfile.mkdtemp(prefix="mra-model-"))
-        self.outbox = DirectOutbox(self.folder / "outbox.db", config)
-        self.accepted: list[str] = []
-        # Reproducible, and as spread as random ones.
-        self._ids = (sha256(f"{name} {number}".encode()).hexdigest()[:32] for number in itertools.count())
-
-    def accept(self, count: int) -> None:
-        drafts = [Draft(EVENTS, "model.row", b"x" * 300, id=next(self._ids)) for _ in range(count)]
-        (receipts,) = accept(self.outbox.connection, self.outbox.path, [Request(drafts)], self.outbox.settings, now())
-        if isinstance(receipts, OutboxFull):  # what may be in flight is never shed, so a small lane can be full
-            return
-        assert isinstance(receipts, list)
-        self.accepted += [receipt.id for receipt in receipts]
-
-    def drain(self, *, breaks_at: int | None = None, crashes_at: int | None = None, late: bool = False) -> None:
-        """One session, until the link is lost, the process crashes, or a quiet while of virtual time has passed."""
-        self.outbox.crashes_at, self.outbox.late = crashes_at, late
-        trio.run(
-            self._session,
-            FakeLink(self.saas, breaks_at=breaks_at, late=late),
-            clock=trio.testing.MockClock(autojump_threshold=0),
-        )
-        self.outbox.reopen()
-
-    async def _session(self, link: FakeLink) -> None:
-        shares = Shares(dict.fromkeys(Lane, 1))
-        work = LaneDrain(EVENTS, self.outbox, link, shares, LaneStatus())  # type: ignore[arg-type]
-        try:
-            with trio.move_on_after(VIRTUAL_SECONDS):
-                await work.run()
-        except* (LinkLost, Crash):
-            pass
-
-    def state(self) -> drain.LaneState:
-        return drain.state(self.outbox.connection, EVENTS)
-
-    def clone(self) -> Site:
-        """A copy of the state directory, as a careless restore makes it."""
-        other = Site(self.saas, self.outbox.settings, name=f"clone {len(self.accepted)}")
-        other.outbox.close()
-        for file in other.folder.iterdir():
-            file.unlink()
-        self.outbox.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        shutil.copy(self.outbox.path, other.folder / "outbox.db")
-        other.outbox = DirectOutbox(other.folder / "outbox.db", self.outbox.settings)
-        other.accepted = list(self.accepted)
-        return other
-
-    def check_books(self) -> None:
-        assert inspection.verify(self.outbox.connection) == []
-
-    def close(self) -> None:
-        self.outbox.close()
-        shutil.rmtree(self.folder)
-
-
-def check_stream(saas: FakeSaas) -> None:
-    """No row twice, and the rows of each epoch in order, each naming the one before it."""
-    rows = saas.lane(EVENTS).rows
-    twice = [id_ for id_, times in Counter(row.id for row in rows).items() if times > 1]
-    assert not twice, f"{len(twice)} rows are stored twice"
-    last: dict[str, int] = {}
-    for row in rows:
-        assert row.seq > last.get(row.epoch, 0), "rows are out of order"
-        last[row.epoch] = row.seq
-
-
-def check_complete(site: Site) -> None:
-    """Every accepted row is stored, parked, or counted as lost."""
-    stored = {row.id for row in site.saas.lane(EVENTS).rows}
-    parked = {row["id"] for row in inspection.parked(site.outbox.connection)}
-    lost = sum(loss["count"] for loss in inspection.losses(site.outbox.connection))
-    missing = set(site.accepted) - stored - parked
-    assert len(missing) == lost, f"{len(missing)} rows are missing and {lost} are in the ledger"
 
 
 class ExactlyOnce(RuleBasedStateMachine):
@@ -166,8 +70,8 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     @rule()
     def a_replica_lags(self) -> None:
-        old = self.backup.get(EVENTS)
-        self.saas.stale[EVENTS] = old.checkpoint if old else None
+        lanes, _ = self.backup
+        self.saas.stale[EVENTS] = lanes[EVENTS].checkpoint if EVENTS in lanes else None
 
     @rule(full=st.booleans())
     def the_saas_is_full_or_not(self, full: bool) -> None:
@@ -283,38 +187,13 @@ def test_a_refused_row_does_not_undo_the_batch_before_it() -> None:
         site.close()
 
 
-def test_a_row_shed_between_its_reading_and_its_claim_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a policy or a person took out stays out, and is not counted twice."""
-    saas = FakeSaas()
-    site = Site(saas)
-    look = site.outbox.read
-    dropped: list[int] = []
-
-    async def read_and_drop(unit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        found = await look(unit, *args, **kwargs)
-        if unit is drain.read and not dropped:
-            dropped.append(3)
-            operator.drop_waiting(site.outbox.connection, EVENTS, dropped, actor="model")
-        return found
-
-    monkeypatch.setattr(site.outbox, "read", read_and_drop)
-    try:
-        site.accept(5)
-        site.drain()
-        assert [row.seq for row in saas.lane(EVENTS).rows] == [1, 2, 4, 5]
-        check_complete(site)
-        site.check_books()
-    finally:
-        site.close()
-
-
 def test_the_model_sees_what_reading_the_checkpoint_prevents(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: an uplink that trusts its own marks sends again what was stored behind a lost answer."""
 
-    def trusting(here: drain.LaneState, stored: object, *, is_made_of_our_rows: bool) -> InStep:
+    def trusting(here: drain.LaneState, stored: object, likeness: object) -> InStep:
         return InStep(getattr(stored, "stream_seq", 0))
 
-    monkeypatch.setattr(lane_module, "judge", trusting)
+    monkeypatch.setattr(recovery, "judge", trusting)
     with pytest.raises(AssertionError, match=r"twice|out of order"):
         story(FakeSaas())
 

@@ -67,7 +67,7 @@ async def end(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[E
     async with open_saas(tmp_path / "saas") as real:
         access = Access((real.url,), "n1", real.site.user, real.site.password)
         async with open_session(access) as session:
-            yield RealEnd(JetStreamLink(session, "n1", patience=5), real)
+            yield RealEnd(JetStreamLink(session, "n1", patience=lambda lane: 5), real)
 
 
 def batch(lane: Lane, first: int, count: int) -> Batch:

@@ -1,0 +1,128 @@
+"""After every connect and everything unclear: learn what the SaaS holds, and bring the lane's marks in line with it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mra.errors import Fenced
+from mra.log import logger
+from mra.outbox import drain
+from mra.uplink.checkpoint import Checkpoint
+from mra.uplink.pace import MAX_BYTES, MAX_ROWS
+from mra.uplink.reconcile import Adopt, Ahead, Behind, Foreign, InStep, Likeness, judge, needs_likeness
+
+if TYPE_CHECKING:
+    from mra.outbox.lanes import LaneState
+    from mra.outbox.outbox import Outbox
+    from mra.outbox.record import Lane
+    from mra.uplink.checkpoint import Stored
+    from mra.uplink.link import Link
+
+log = logger("uplink")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a lane goes on: what its next checkpoint expects, and how the lane stands in the database."""
+
+    expected: int
+    epoch: str
+    held: str | None
+
+
+async def recover(lane: Lane, outbox: Outbox, link: Link) -> Position:
+    """Settle what is provably stored, go back where the SaaS did, and return where to go on.
+
+    Claims stay: a batch sent over an earlier connection may still arrive, as long as no later checkpoint was accepted.
+    Raises Fenced when another writer has this lane's name, CheckpointMoved when the answer was a stale one.
+    """
+    stored = await link.read_checkpoint(lane)
+    here = await outbox.read(drain.state, lane)
+    likeness = Likeness()
+    if stored is not None and needs_likeness(here, stored):
+        likeness = await _compare(outbox, here, stored.checkpoint)
+    epoch = here.epoch
+    match judge(here, stored, likeness):
+        case InStep(expected):
+            pass
+        case Ahead(found):
+            epoch = await _catch_up(outbox, here, found)
+            expected = found.stream_seq
+        case Behind(maybe, total):
+            expected = await _rewind(outbox, link, here, maybe, total)
+        case Adopt(found):
+            epoch = await _take_over(outbox, lane, found)
+            expected = found.stream_seq
+        case Foreign(_, reason):
+            raise Fenced(
+                f"Lane {lane} is fenced: the checkpoint at the SaaS is another writer's ({reason}); stop the other"
+                f" agent of this name, then run `mra outbox adopt {lane}`."
+            )
+    return Position(expected, epoch, here.held)
+
+
+async def _compare(outbox: Outbox, here: LaneState, checkpoint: Checkpoint) -> Likeness:
+    """Look for the checkpoint's rows among ours; never more of them than a batch can have."""
+    lane = here.name
+    if not 0 < checkpoint.count <= MAX_ROWS:
+        return Likeness()
+    found = await outbox.read(
+        drain.read, lane, checkpoint.first_seq - 1, max_rows=checkpoint.count, max_bytes=MAX_BYTES
+    )
+    if found.damaged or len(found.rows) != checkpoint.count or found.rows[-1].seq != checkpoint.through_seq:
+        return Likeness()
+    if drain.digest(found.rows) != checkpoint.digest:
+        return Likeness()
+    return Likeness(is_ours=True, unsettled=await _count_unsettled(outbox, here, checkpoint.through_seq))
+
+
+async def _count_unsettled(outbox: Outbox, here: LaneState, through_seq: int) -> int:
+    count = 0
+    after = here.settled_through
+    while after < through_seq:
+        found = await outbox.read(drain.read, here.name, after, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
+        seqs = sorted([row.seq for row in found.rows] + found.damaged)
+        count += sum(1 for seq in seqs if seq <= through_seq)
+        if not seqs:
+            break
+        after = seqs[-1]
+    return count
+
+
+async def _catch_up(outbox: Outbox, here: LaneState, found: Stored) -> str:
+    """An answer was lost, the rows were not. Returns the epoch to go on in."""
+    checkpoint = found.checkpoint
+    log.info("an answer was lost, the rows were not", lane=here.name, through=checkpoint.through_seq)
+    is_ours = checkpoint.epoch == here.epoch
+    total = checkpoint.total if is_ours else 0
+    settled = drain.Settlement(checkpoint.epoch, checkpoint.through_seq, total, found.stream_seq)
+    await outbox.run_unit(drain.advance, here.name, settled=settled)
+    return here.epoch if is_ours else await _take_over(outbox, here.name, found)
+
+
+async def _take_over(outbox: Outbox, lane: Lane, found: Stored) -> str:
+    """Begin a new epoch behind a checkpoint of another one."""
+    epoch = os.urandom(8).hex()
+    detail = f"took over from epoch {found.checkpoint.epoch}, which ended at {found.checkpoint.through_seq}"
+    await outbox.run_unit(drain.adopt, lane, epoch=epoch, stream_seq=found.stream_seq, actor="uplink", detail=detail)
+    return epoch
+
+
+async def _rewind(outbox: Outbox, link: Link, here: LaneState, stored: Stored | None, total: int) -> int:
+    """Confirm by compare-and-swap that the SaaS went back (a lagging replica would refuse); then rows wait again."""
+    through = stored.checkpoint.through_seq if stored else 0
+    marker = marker_checkpoint(here.epoch, through, total)
+    expected = await link.put_checkpoint(here.name, marker, stored.stream_seq if stored else 0)
+    again, gone = await outbox.run_unit(drain.rewind, here.name, through_seq=through, total=total, stream_seq=expected)
+    log.error("the SaaS lost what it had stored", lane=here.name, back_to=through, sent_again=again, gone=gone)
+    return expected
+
+
+def marker_checkpoint(epoch: str, through_seq: int, total: int) -> Checkpoint:
+    """A checkpoint that stores no rows.
+
+    Accepted, it proves that the lane's subject takes one, and that nothing sent before it can still arrive.
+    """
+    return Checkpoint(epoch, through_seq + 1, through_seq, 0, total, 0, "")
