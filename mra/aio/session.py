@@ -17,8 +17,8 @@ import trio
 from nats.errors import Error as NatsError
 
 from mra.aio.connection import Access as Access
-from mra.aio.connection import CredentialsRefused as CredentialsRefused
 from mra.aio.connection import Connection, open_connection
+from mra.aio.connection import CredentialsRefused as CredentialsRefused
 from mra.aio.loop import Loop, open_loop
 from mra.errors import LinkLost, Misconfigured
 from mra.log import logger
