@@ -14,6 +14,7 @@ from mra.cli import show
 from mra.cli.options import json_option
 from mra.cli.saas_access import access_from, access_options, with_session
 from mra.cli.saas_config import read_input
+from mra.cli.saas_pack import plugins_pack
 from mra.errors import BadInput
 
 if TYPE_CHECKING:
@@ -37,10 +38,14 @@ def plugins() -> None:
 
     \b
     Examples:
+      mra saas plugins pack ./pump --into /srv/plugins --base-url https://plugins.example/ > plugins.json
       mra saas plugins sign plugins.json --seed signer.seed > signed.json
       mra saas plugins publish acme signed.json
       mra saas plugins rollback acme --seed signer.seed
     """
+
+
+plugins.add_command(plugins_pack)
 
 
 def read_seed(file: Path) -> bytes:

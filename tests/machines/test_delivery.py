@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import trio
 
+from lab.plugins.authority import Authority
 from mra.machines import trial
 from mra.machines.archives.pack import pack
 from mra.machines.delivery import MACHINES_MANAGER
@@ -16,7 +17,7 @@ from mra.machines.spec import Plugin, sign
 from mra.machines.trial import FleetTrials
 from mra.machines.watchers import archive, plugins
 from tests.machines.archives.samples import MANIFEST
-from tests.machines.archives.server import ArtifactServer, Authority
+from tests.machines.archives.server import ArtifactServer
 from tests.machines.doubles import KINDS, Buckets, services
 from tests.machines.test_spec import EXAMPLE, KEY, SEED, needs_example
 

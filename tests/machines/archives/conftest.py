@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.machines.archives.server import ArtifactServer, Authority
+from lab.plugins.authority import Authority
+from tests.machines.archives.server import ArtifactServer
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ import threading
 import pytest
 import trio
 
+from lab.plugins.authority import Authority
 from mra.errors import BadInput, Refused
 from mra.machines.archives.swap import Place
 from tests.machines.archives.samples import MANIFEST, plugin_tgz, snapshot
-from tests.machines.archives.server import ArtifactServer, Authority
+from tests.machines.archives.server import ArtifactServer
 from tests.machines.doubles import Slots, machine
 from tests.machines.processes import wait_for
 
