@@ -1,0 +1,98 @@
+"""The shape of the file: its tables, their keys, and what holds when a key is left out. (pure)"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mra.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class AgentTable(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    state: str
+
+
+class SaasTable(msgspec.Struct, forbid_unknown_fields=True):
+    urls: list[str]
+    user: str | None = None
+    password_file: str | None = None
+    tls_ca: str | None = None
+    durability: str = "synced"
+    customer: str | None = None
+
+
+class OutboxTable(msgspec.Struct, forbid_unknown_fields=True):
+    max_bytes: str | int = "4GiB"
+    min_free: str | int = "64MiB"
+    ballast: str | int = "16MiB"
+    replay_window: str | int | float = "24h"
+    replay_bytes: str | int = "512MiB"
+
+
+class LaneTable(msgspec.Struct, forbid_unknown_fields=True):
+    max_age: str | int | float | None = None
+    max_bytes: str | int | None = None
+    overflow: str | None = None
+    weight: int | None = None
+
+
+class UplinkTable(msgspec.Struct, forbid_unknown_fields=True):
+    retry_first: str | int | float = "500ms"
+    retry_cap: str | int | float = "30s"
+    patience: str | int | float = "10s"
+
+
+class FactsTable(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool = True
+    refresh: str | int | float = "10m"
+    full: str | int | float = "4h"
+    skip: list[str] = msgspec.field(default_factory=list)
+
+
+class SubmitTable(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool = True
+    socket: str | None = None
+    mode: str = "0666"
+    max_payload: str | int = "1008KiB"
+
+
+class MachinesTable(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool = True
+    directory: str | None = None
+    signing_key: str = ""
+    deny: list[str] = msgspec.field(default_factory=list)
+    text_files: str | None = None
+    extra_ca: str | None = None
+
+
+class Document(msgspec.Struct, forbid_unknown_fields=True):
+    agent: AgentTable
+    saas: SaasTable
+    outbox: OutboxTable = msgspec.field(default_factory=OutboxTable)
+    lanes: dict[str, LaneTable] = msgspec.field(default_factory=dict)
+    uplink: UplinkTable = msgspec.field(default_factory=UplinkTable)
+    facts: FactsTable = msgspec.field(default_factory=FactsTable)
+    submit: SubmitTable = msgspec.field(default_factory=SubmitTable)
+    machines: MachinesTable = msgspec.field(default_factory=MachinesTable)
+
+
+def parse_document(text: str, file: Path) -> Document:
+    """The tables of `text`, whose values are still as written. Raises BadInput, which names `file`."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{file} is not valid TOML ({error}): correct that line.") from error
+    try:
+        return msgspec.convert(raw, Document)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{file}: {_plain(str(error))}.") from error
+
+
+def _plain(message: str) -> str:
+    return message.replace("Object contains unknown field", "unknown key").replace("Object missing required", "missing")

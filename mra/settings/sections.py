@@ -1,0 +1,158 @@
+"""Each table of the file, checked and turned into the settings of the subsystem that it is for. (pure)"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from mra.aio.session import Access
+from mra.config.index import check_customer
+from mra.errors import BadInput
+from mra.facts.settings import FactsSettings
+from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, OutboxSettings, Overflow
+from mra.outbox.record import LARGEST_BODY, Lane
+from mra.settings.document import LaneTable
+from mra.settings.model import MachinesSettings, Settings
+from mra.submit.intake import IntakeSettings
+from mra.uplink.service import UplinkSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mra.settings.document import Document, MachinesTable, OutboxTable, SaasTable, UplinkTable
+    from mra.settings.values import Values
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def build_settings(document: Document, values: Values) -> Settings:
+    """The settings of a whole file. The `access` in them holds no secret yet. Raises BadInput."""
+    name = document.agent.name
+    if not _NAME.fullmatch(name):
+        raise values.bad("agent.name", name, "use 1 to 64 letters, digits, dashes or underscores")
+    if document.saas.durability not in ("synced", "lazy"):
+        raise values.bad("saas.durability", document.saas.durability, 'write "synced" or "lazy"')
+    return Settings(
+        name=name,
+        state=values.path(document.agent.state),
+        access=_access(document.saas, name, values),
+        durability=document.saas.durability,
+        customer=_customer(document.saas.customer, values),
+        outbox=_outbox(document.outbox, document.lanes, values),
+        uplink=_uplink(document.uplink, values),
+        facts=_facts(document, values),
+        submit=_submit(document, values),
+        machines=_machines(document.machines, document.agent.state, values),
+        takes_submissions=document.submit.enabled,
+    )
+
+
+def _access(raw: SaasTable, name: str, values: Values) -> Access:
+    if not raw.urls:
+        raise values.bad("saas.urls", [], 'write at least one address such as "nats://127.0.0.1:4222"')
+    for url in raw.urls:
+        if not url.startswith(("nats://", "tls://", "ws://", "wss://")):
+            raise values.bad("saas.urls", url, "start it with nats:// or tls://")
+    if (raw.user is None) != (raw.password_file is None):
+        raise BadInput(f"{values.file}: saas.user and saas.password_file go together: write both or neither.")
+    return Access(tuple(raw.urls), name)
+
+
+def _customer(customer: str | None, values: Values) -> str | None:
+    try:
+        return None if customer is None else check_customer(customer)
+    except BadInput as error:
+        raise BadInput(f"{values.file}: saas.customer: {error.sentence}") from error
+
+
+def _outbox(raw: OutboxTable, lanes: Mapping[str, LaneTable], values: Values) -> OutboxSettings:
+    window = values.duration("outbox.replay_window", raw.replay_window)
+    if window < SHORTEST_REPLAY:
+        raise values.bad("outbox.replay_window", raw.replay_window, "keep delivered rows for 10m or longer")
+    max_bytes = values.size("outbox.max_bytes", raw.max_bytes)
+    if max_bytes < 1 << 20:
+        raise values.bad("outbox.max_bytes", raw.max_bytes, "give the file 1MiB or more")
+    for name in lanes:
+        if name not in set(Lane):
+            raise BadInput(f"{values.file}: there is no lane {name!r}: use {', '.join(Lane)}.")
+    return OutboxSettings(
+        max_bytes=max_bytes,
+        min_free=values.size("outbox.min_free", raw.min_free),
+        ballast=values.size("outbox.ballast", raw.ballast),
+        replay_window=window,
+        replay_bytes=values.size("outbox.replay_bytes", raw.replay_bytes),
+        lanes=MappingProxyType({lane: _policy(lane, lanes.get(lane.value, LaneTable()), values) for lane in Lane}),
+    )
+
+
+def _policy(lane: Lane, raw: LaneTable, values: Values) -> LanePolicy:
+    default = DEFAULT_POLICIES[lane]
+    where = f"lanes.{lane}"
+    overflow = default.overflow
+    if raw.overflow is not None:
+        try:
+            overflow = Overflow(raw.overflow)
+        except ValueError as error:
+            raise values.bad(f"{where}.overflow", raw.overflow, f"use {', '.join(Overflow)}") from error
+    weight = default.weight if raw.weight is None else raw.weight
+    if not 1 <= weight <= 100:
+        raise values.bad(f"{where}.weight", weight, "use 1 to 100")
+    max_age = default.max_age if raw.max_age is None else values.duration(f"{where}.max_age", raw.max_age)
+    max_bytes = default.max_bytes if raw.max_bytes is None else values.size(f"{where}.max_bytes", raw.max_bytes)
+    return LanePolicy(overflow, max_bytes, max_age, weight)
+
+
+def _uplink(raw: UplinkTable, values: Values) -> UplinkSettings:
+    return UplinkSettings(
+        retry_first=values.duration("uplink.retry_first", raw.retry_first),
+        retry_cap=values.duration("uplink.retry_cap", raw.retry_cap),
+        patience=values.duration("uplink.patience", raw.patience),
+    )
+
+
+def _facts(document: Document, values: Values) -> FactsSettings | None:
+    raw = document.facts
+    refresh = values.duration("facts.refresh", raw.refresh)
+    full = values.duration("facts.full", raw.full)
+    try:
+        settings = FactsSettings(
+            identity=document.agent.name,
+            file=values.path(document.agent.state) / "facts.json",
+            skip=frozenset(raw.skip),
+            refresh_every=refresh,
+            full_every=full,
+        )
+    except BadInput as error:
+        sentence = error.sentence.replace("facts.refresh_every", "facts.refresh")
+        raise BadInput(f"{values.file}: {sentence.replace('facts.full_every', 'facts.full')}") from error
+    return settings if raw.enabled else None
+
+
+def _submit(document: Document, values: Values) -> IntakeSettings:
+    raw = document.submit
+    if not re.fullmatch(r"0?[0-7]{3}", raw.mode):
+        raise values.bad("submit.mode", raw.mode, 'write it as chmod takes it, such as "0666" or "0660"')
+    max_payload = values.size("submit.max_payload", raw.max_payload)
+    if not 1 <= max_payload <= LARGEST_BODY:
+        raise values.bad("submit.max_payload", raw.max_payload, "use 1B to 64MiB")
+    return IntakeSettings(
+        path=values.path(raw.socket or str(Path(document.agent.state) / "submit.sock")),
+        identity=document.agent.name,
+        mode=int(raw.mode, 8),
+        max_payload=max_payload,
+    )
+
+
+def _machines(raw: MachinesTable, state: str, values: Values) -> MachinesSettings:
+    if raw.signing_key and not re.fullmatch(r"[0-9A-Fa-f]{64}", raw.signing_key):
+        raise values.bad("machines.signing_key", raw.signing_key, "write the ed25519 public key as 64 hex digits")
+    return MachinesSettings(
+        enabled=raw.enabled,
+        directory=values.path(raw.directory or str(Path(state) / "machines")),
+        signing_key=raw.signing_key,
+        deny=frozenset(raw.deny),
+        text_files=None if raw.text_files is None else values.path(raw.text_files),
+        extra_ca=None if raw.extra_ca is None else values.path(raw.extra_ca),
+    )
