@@ -20,6 +20,7 @@ from mra import status, systemd
 from mra.config.mirror import Mirror
 from mra.control import run_control
 from mra.facts import Newest, run_facts
+from mra.governors.governors import Governors
 from mra.lifecycle import Lifecycle
 from mra.lock import daemon_lock
 from mra.log import logger
@@ -63,7 +64,8 @@ async def run_agent(
         async with open_outbox(settings.database, settings.outbox) as outbox, trio.open_nursery() as links:
             start = partial(_start, links)
             mirror = Mirror(outbox, settings.customer) if settings.customer else None
-            beside = [mirror.follow] if mirror else []
+            governors = Governors()
+            beside = [governors.serve, mirror.follow] if mirror else [governors.serve]
             start("uplink", keep, partial(run_uplink, outbox, settings.access, settings.uplink, link, beside=beside))
             start("upkeep", keep, partial(run_upkeep, outbox, settings.name))
             start("watch", keep, partial(run_watch, outbox))
@@ -71,7 +73,8 @@ async def run_agent(
 
             async with trio.open_nursery() as producers:
                 facts = _Facts()
-                fleet = build_fleet(settings, options, outbox, mirror, facts, partial(status.brief, link, started))
+                brief = partial(status.brief, link, started)
+                fleet = build_fleet(settings, options, outbox, mirror, governors, facts, brief)
                 look = partial(status.from_daemon, settings, outbox, link, supervisor, started)
                 answers = {
                     **machine_verbs(fleet),
@@ -108,6 +111,7 @@ async def run_agent(
             links.cancel_scope.deadline = trio.current_time() + STOP_SECONDS
             if link.state == "connected":
                 with trio.move_on_after(FLUSH_SECONDS):
+                    await governors.wait_returned()
                     await outbox.wait_empty()
             links.cancel_scope.cancel()
     log.info("stopped")

@@ -26,9 +26,10 @@ def cloud_event(
     wall_ns: int,
     subject: str,
     lane: Lane = Lane.EVENTS,
+    id_: str | None = None,
 ) -> Draft:
     """An event with an id and a time of its own, ready for the outbox under the relative `subject`."""
-    id_ = new_id()
+    id_ = id_ or new_id()
     body = {
         "specversion": "1.0",
         "id": id_,

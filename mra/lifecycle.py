@@ -6,7 +6,7 @@
     shutdown   when the agent stops in order, as the last event of the run
 
 Types, subjects and data are Choria's. Unlike there, where one `alive` object is made at the start and sent again and
-again, every event has an id and a time of its own.
+again, every event has a time of its own and an id of its own, which stands in the envelope and in `data` alike.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ _VERSION: Final = "agent_version"  # in table `meta`: the version that ran last
 def lifecycle_event(type_: str, identity: str, wall_ns: int, **extra: str) -> Draft:
     """One event; `extra` follows the keys that all types have."""
     protocol = f"io.choria.lifecycle.v1.{type_}"
+    id_ = new_id()
     data = {
         "protocol": protocol,
-        "id": new_id(),
+        "id": id_,
         "identity": identity,
         "component": COMPONENT,
         "timestamp": wall_ns // clock.NANOSECONDS,
@@ -54,6 +55,7 @@ def lifecycle_event(type_: str, identity: str, wall_ns: int, **extra: str) -> Dr
         data=data,
         wall_ns=wall_ns,
         subject=f"lifecycle.event.{type_}.{COMPONENT}",
+        id_=id_,
     )
 
 

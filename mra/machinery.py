@@ -1,4 +1,4 @@
-"""Connects machines to the rest of the agent: the outbox, desired state, the facts and the settings."""
+"""Connects machines to the rest of the agent: the outbox, desired state, governors, the facts and the settings."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mra.config.mirror import Mirror
+    from mra.governors.governors import Governors
     from mra.machines.compiled import CompiledMachine
     from mra.machines.context import MachineRow
     from mra.options import Options
@@ -36,6 +37,7 @@ def build_fleet(
     options: Options,
     outbox: Outbox,
     mirror: Mirror | None,
+    governors: Governors,
     facts: Callable[[], Mapping[str, Any]],
     status: Callable[[], Mapping[str, Any]],
 ) -> Fleet:
@@ -48,6 +50,7 @@ def build_fleet(
         Recorder(outbox),
         facts=facts,
         desired=Buckets(mirror) if mirror else NoDesired(),
+        governors=governors,
         status=status,
         text_file_directory=machines.text_files,
         signing_key=key,

@@ -15,10 +15,13 @@ from mra.aio.session import Access, open_session
 from mra.app import run_agent
 from mra.control import ask_daemon
 from mra.errors import BadInput, Refused
+from mra.governors.governors import Governors
+from mra.governors.slots import Capacity
 from mra.machinery import build_fleet
 from mra.options import Options
 from mra.outbox import sqlite
 from mra.outbox.outbox import open_outbox
+from mra.saas import governors
 from mra.saas.config import put
 from mra.settings import read_settings
 from tests.harness.saas import open_saas
@@ -144,10 +147,10 @@ def machine_states(config: Path) -> dict[str, str]:
         return dict(connection.execute("SELECT name, state FROM v_machines").fetchall())
 
 
-def put_machine(config: Path) -> None:
+def put_machine(config: Path, manifest: str = MACHINE) -> None:
     directory = config.parent / "state" / "machines" / "pump"
     directory.mkdir(parents=True)
-    (directory / "machine.yaml").write_text(MACHINE)
+    (directory / "machine.yaml").write_text(manifest)
 
 
 async def test_the_state_of_a_machine_is_stored_in_the_transaction_of_its_event(config):
@@ -182,10 +185,59 @@ async def test_a_machine_follows_orders_of_the_saas_and_finds_them_again_without
     assert json.loads(data.read_text()) == {"CONFIG_limits": {"pressure": 7}}
 
 
+GOVERNED = """\
+name: pump
+version: 1.0.0
+initial_state: idle
+transitions:
+  - {name: filled, from: [idle], destination: full}
+  - {name: turned_away, from: [idle], destination: away}
+watchers:
+  - name: refill
+    type: exec
+    interval: 500ms
+    state_match: [idle]
+    success_transition: filled
+    fail_transition: turned_away
+    properties: {command: touch refilled, timeout: 20s, governor: REFILL, governor_timeout: GOVERNOR_TIMEOUT}
+"""
+
+
+def governor_events(config: Path) -> list[tuple[str, bool]]:
+    """What became of slots, and whether there was one."""
+    data = [event["data"] for subject, event in rows(config, "events") if "governor" in subject]
+    return [(each["event_type"], each["sequence"] > 0) for each in data]
+
+
+@pytest.mark.lab
+async def test_a_machine_acts_while_it_holds_a_slot_of_its_governor(config, tmp_path):
+    put_machine(config, GOVERNED.replace("GOVERNOR_TIMEOUT", "20s"))
+    async with open_saas(tmp_path / "saas") as saas:
+        backend = Access((saas.url,), "saas-tool", saas.backend.user, saas.backend.password)
+        async with open_session(backend) as session:
+            await governors.put(session, "acme", "REFILL", Capacity(1, 60))
+            (tmp_path / "password").write_text(saas.site.password)
+            lines = f'urls = ["{saas.url}"]\nuser = "{saas.site.user}"\npassword_file = "password"'
+            config.write_text(CONFIG.replace('urls = ["nats://127.0.0.1:1"]', lines))
+            async with running(config):
+                await wait_for(lambda: machine_states(config).get("pump") == "full")
+            assert [each.held for each in await governors.ls(session)] == [[]]
+    assert governor_events(config) == [("enter", True), ("exit", True)]
+    assert (tmp_path / "state" / "machines" / "pump" / "refilled").exists()
+
+
+async def test_a_machine_that_needs_a_slot_does_not_act_offline_and_reports_it(config, tmp_path):
+    put_machine(config, GOVERNED.replace("GOVERNOR_TIMEOUT", "200ms"))
+    async with running(config):
+        await wait_for(lambda: machine_states(config).get("pump") == "away")
+    assert governor_events(config) == [("timeouts", False)]
+    assert not (tmp_path / "state" / "machines" / "pump" / "refilled").exists()
+
+
 async def test_a_deployed_machine_that_cannot_run_is_refused_before_it_takes_the_place_of_another(config, tmp_path):
     settings = read_settings(config)
     async with open_outbox(settings.database, settings.outbox) as outbox:
-        trials = build_fleet(settings, Options(), outbox, None, dict, dict)._services.trials
+        trials = build_fleet(settings, Options(), outbox, None, Governors(), dict, dict)._services.trials
         (tmp_path / "machine.yaml").write_text(MACHINE)
         trials.check(tmp_path)
         (tmp_path / "machine.yaml").write_text(MACHINE.replace("type: kv", "type: moon"))

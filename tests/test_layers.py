@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     ("outbox", True, ("mra.outbox", "mra.events")),
     ("uplink", True, ("mra.uplink",)),
     ("desired state", True, ("mra.config",)),
+    ("governors", True, ("mra.governors",)),
     (
         "features",
         False,

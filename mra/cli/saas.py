@@ -12,6 +12,7 @@ from mra.cli import show
 from mra.cli.options import json_option
 from mra.cli.saas_access import access_from, access_options, with_session
 from mra.cli.saas_config import config
+from mra.cli.saas_governors import governors
 from mra.cli.saas_plugins import plugins
 from mra.errors import Unavailable
 from mra.units import parse_duration
@@ -34,12 +35,13 @@ def saas() -> None:
 
 
 saas.add_command(config)
+saas.add_command(governors)
 saas.add_command(plugins)
 
 
 @saas.group()
 def streams() -> None:
-    """The three streams and the CONFIG bucket."""
+    """The three streams of rows, the governors' stream, and the CONFIG bucket."""
 
 
 @streams.command("apply")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import trio
 
 from mra.errors import MraError, Unavailable
+from mra.governors.events import governor_event
 from mra.log import logger
-from mra.machines.events import governor_event
 from mra.machines.templates import expand
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from mra.governors.events import What
     from mra.machines.data import MachineData
     from mra.machines.durations import Duration
     from mra.machines.events import Origin
@@ -176,11 +177,14 @@ class Context:
                 slot = self.services.governors.slot(name, holder, patience)
                 sequence = await held.enter_async_context(slot)
             except MraError:
-                await self.publish(governor_event(self.origin, name, 0, "timeouts"))
+                await self._publish_governor(name, 0, "timeouts")
                 raise
-            await self.publish(governor_event(self.origin, name, sequence, "enter"))
+            await self._publish_governor(name, sequence, "enter")
             try:
                 yield
             finally:
                 with trio.CancelScope(shield=True):  # who counts slots needs every exit; it is one local commit
-                    await self.publish(governor_event(self.origin, name, sequence, "exit"))
+                    await self._publish_governor(name, sequence, "exit")
+
+    async def _publish_governor(self, name: str, sequence: int, event: What) -> None:
+        await self.publish(governor_event(self.origin.identity, self.origin.machine, name, sequence, event))

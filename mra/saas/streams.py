@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mra.aio.session import Session
 
 LANE_STREAMS = ("MACHINE_ROOM_EVENTS", "MACHINE_ROOM_NODES", "MACHINE_ROOM_SUBMISSION")
+GOVERNORS_STREAM = "MACHINE_ROOM_GOVERNORS"
 _PATIENCE = 10.0
 
 # What exactly-once delivery rests on, and what happens where it is otherwise.
@@ -28,6 +29,17 @@ _REQUIRED: tuple[tuple[str, Any, str], ...] = (
     ("allow_msg_ttl", True, "checkpoints would age out, and batches that keep them are refused"),
     ("sealed", False, "a sealed stream takes nothing"),
     ("no_ack", False, "without acknowledgements nothing can ever be settled"),
+)
+
+# What the slots of governors rest on.
+_REQUIRED_FOR_GOVERNORS: tuple[tuple[str, Any, str], ...] = (
+    ("discard", "new", "`old` frees slots that are held when the stream is full"),
+    ("storage", "file", "memory storage frees all slots at a restart"),
+    ("max_msgs_per_subject", 1, "what a slot was stays beside what it is"),
+    ("allow_direct", True, "agents read slots by direct get"),
+    ("allow_msg_ttl", True, "no slot can be taken, as a lease is a time to live"),
+    ("allow_rollup_hdrs", False, "any customer could free the slots of all"),
+    ("sealed", False, "a sealed stream takes nothing"),
 )
 
 
@@ -56,12 +68,13 @@ def definitions(folder: Path | None = None) -> list[dict[str, Any]]:
 
 def deviations(config: dict[str, Any]) -> list[str]:
     """What about a stream's configuration breaks a promise, one sentence each. Pure."""
+    governors = config["name"] == GOVERNORS_STREAM
     problems = [
         f"{config['name']}: {key} is {json.dumps(config.get(key))}, not {json.dumps(wanted)}: {reason}"
-        for key, wanted, reason in _REQUIRED
+        for key, wanted, reason in (_REQUIRED_FOR_GOVERNORS if governors else _REQUIRED)
         if config.get(key, False) != wanted
     ]
-    if config.get("max_msgs_per_subject", -1) > 0:
+    if not governors and config.get("max_msgs_per_subject", -1) > 0:
         problems.append(f"{config['name']}: max_msgs_per_subject removes stored rows of busy subjects silently")
     return problems
 
@@ -98,7 +111,7 @@ async def apply(session: Session, wanted: list[dict[str, Any]]) -> list[tuple[st
     return done
 
 
-async def check(session: Session, names: tuple[str, ...] = LANE_STREAMS) -> list[str]:
+async def check(session: Session, names: tuple[str, ...] = (*LANE_STREAMS, GOVERNORS_STREAM)) -> list[str]:
     """Every deviation of the running streams; a missing stream is one."""
     problems = []
     for name in names:

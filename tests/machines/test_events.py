@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from mra.machines.events import Origin, governor_event, transition_event, watcher_event
+from mra.machines.events import Origin, transition_event, watcher_event
 from mra.machines.states import Moved, StateMachine
 from mra.outbox.record import Lane, check_draft
 from tests.machines.schema_defects import DEFECTS
@@ -54,16 +54,6 @@ def test_every_event_has_an_id_and_a_time_of_its_own():
     assert len({event["id"] for event in events}) == 3
     assert all(event["data"]["id"] == ORIGIN.instance for event in events)
     assert all(event["time"].endswith("Z") for event in events)
-
-
-def test_a_governor_event_names_the_machine_in_its_subject():
-    draft = governor_event(Origin("edge", "pump guard.1", "1", "i"), "REFILL", 212, "enter", AT)
-    assert draft.subject == "lifecycle.event.governor.pump_guard_1"
-    data = body(draft)["data"]
-    assert list(data) == [
-        *("protocol", "id", "identity", "component", "timestamp", "governor", "sequence", "event_type")
-    ]
-    assert (data["component"], data["sequence"], data["event_type"]) == ("pump guard.1", 212, "enter")
 
 
 @needs_schemas
