@@ -41,11 +41,13 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     ("uplink", True, ("mra.uplink",)),
     ("desired state", True, ("mra.config",)),
     ("governors", True, ("mra.governors",)),
+    ("enrolment", True, ("mra.enrol",)),
     (
         "features",
         False,
         ("mra.facts", "mra.lifecycle", "mra.machines", "mra.provision", "mra.saas", "mra.site", "mra.submit"),
     ),
+    ("the SaaS's services", True, ("mra.provisioner",)),
     (
         "where they meet",
         True,

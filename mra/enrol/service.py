@@ -1,0 +1,235 @@
+"""The node's side as it runs: enrol however long it takes, then keep the enrolment good while the agent runs."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import trio
+
+from mra.backoff import full_jitter
+from mra.enrol.enrolment import (
+    Enrolment,
+    Standing,
+    judge,
+    keep_enrolment,
+    load_enrolment,
+    request_id,
+    write_copies,
+)
+from mra.enrol.exchange import Asked, Credential, ask, credential_of
+from mra.enrol.keys import PREVIOUS_FILE, NodeKeys, load_keys, load_or_make_keys
+from mra.errors import MraError, Refused, Unavailable
+from mra.log import logger
+from mra.tokens import nats, servers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from mra.enrol.messages import Answer, Grant
+
+log = logger("enrol")
+CHECK_SECONDS: Final = 3600.0
+REFUSED_FACTOR: Final = 10.0  # a refusal takes a person to change it
+LEAST_SECONDS: Final = 600.0  # between two renewals, whatever the clock says
+_LARGEST_TOKEN = 64 * 1024
+
+
+@dataclass(frozen=True)
+class EnrolSettings:
+    """Where a node keeps what enrolment needs and gives. Times are seconds.
+
+    Attributes:
+        directory: for keys and the enrolment; made with mode 0700.
+        token: the provisioning token; need not exist once the node is enrolled.
+        ca: PEM file of who vouches for the SaaS's server, when it is not the token that says so.
+        retry_first, retry_cap: bounds of the pause between two attempts.
+    """
+
+    directory: Path
+    token: Path
+    identity: str
+    ca: Path | None = None
+    retry_first: float = 0.5
+    retry_cap: float = 30.0
+
+
+class ShutdownAsked(Refused):
+    """The SaaS wants this node to stop."""
+
+
+class _Later(Unavailable):
+    """The SaaS answered that the node is to come back."""
+
+    def __init__(self, sentence: str, seconds: float) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
+@dataclass
+class EnrolStatus:
+    """What `mra provision status` shows of a running node."""
+
+    state: str = "idle"  # idle, enrolling, waiting, enrolled
+    attempts: int = 0  # since the last success
+    last_error: str | None = None
+
+
+class Enroller:
+    """Enrols one node. `facts` gives what is sent along, without secrets."""
+
+    def __init__(
+        self,
+        settings: EnrolSettings,
+        version: str,
+        facts: Callable[[], Mapping[str, Any]] = dict,
+        *,
+        dice: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.status = EnrolStatus()
+        self._version = version
+        self._facts = facts
+        self._dice = dice or random.Random()  # noqa: S311 - spreads load, keeps no secret
+
+    async def enrol(self) -> Enrolment:
+        """Ask until the node is enrolled; what was received is on disk when this returns.
+
+        Raises ShutdownAsked, and nothing else: whatever goes wrong is tried again, for ever. Cancelling loses nothing;
+        the next run repeats the same request.
+        """
+        delays = full_jitter(self.settings.retry_first, self.settings.retry_cap, self._dice)
+        self.status.attempts = 0
+        while True:
+            self.status.state = "enrolling"
+            try:
+                enrolment = await self._attempt(self.status.attempts)
+            except* ShutdownAsked as group:
+                _raise_first(group)
+            except* MraError as group:
+                pause = self._note(_first(group), next(delays))
+            else:
+                self.status.state, self.status.attempts, self.status.last_error = "enrolled", 0, None
+                return enrolment
+            self.status.state = "waiting"
+            await trio.sleep(pause)
+
+    def _note(self, error: BaseException, delay: float) -> float:
+        self.status.attempts += 1
+        self.status.last_error = str(error)
+        log.once_per(60, "not enrolled yet; it is tried again", reason=str(error))
+        if isinstance(error, _Later):
+            return error.seconds * self._dice.uniform(1.0, 1.2)
+        return delay * REFUSED_FACTOR if isinstance(error, Refused) else delay
+
+    async def _attempt(self, number: int) -> Enrolment:
+        directory = self.settings.directory
+        keys = load_or_make_keys(directory)
+        credentials = self._credentials(keys)
+        credential = credentials[number % len(credentials)]
+        request = request_id(directory)
+        asked = Asked(self.settings.identity, request, self._version, self._facts())
+        answer, signer = await ask(credential, keys, asked)
+        grant = _granted(answer)
+        _check(grant, keys)
+        enrolment = Enrolment(
+            grant, keys.identity.public, keys.user.public, credential.urls, signer, request, credential.ca
+        )
+        keep_enrolment(directory, enrolment)
+        (directory / PREVIOUS_FILE).unlink(missing_ok=True)
+        write_copies(directory, enrolment)
+        log.info("enrolled", customer=grant.customer, name=grant.name, role=grant.role)
+        return enrolment
+
+    def _credentials(self, keys: NodeKeys) -> list[Credential]:
+        """What may entitle this node, the likeliest first. Raises Unavailable when there is nothing."""
+        found = []
+        before = load_enrolment(self.settings.directory)
+        own = {key.public for key in (keys.identity, keys.previous) if key}
+        if before is not None and before.public_key in own:
+            token = before.grant.server_jwt
+            id_ = servers.verify(token, issuers={before.issuer}).id
+            found.append(Credential(token, id_, before.provisioner_urls, frozenset({before.issuer}), before.ca))
+        if (text := _read(self.settings.token)) is not None:
+            ca = _read(self.settings.ca) if self.settings.ca else None
+            found.append(credential_of(text, ca=ca or ""))
+        if not found:
+            raise Unavailable(f"There is no provisioning token at {self.settings.token}: copy the SaaS's file there.")
+        return found
+
+    async def keep(self, refused: Callable[[], Awaitable[None]], changed: Callable[[Enrolment], None]) -> None:
+        """Renew long before the end, and whenever the SaaS refuses what the node has; until cancelled.
+
+        `refused()` returns when the SaaS does not take the node's credentials any more. `changed` is called with a new
+        enrolment that says something else than the one before. Raises ShutdownAsked.
+        """
+        while True:
+            pause = self._seconds_until_due()
+            with trio.move_on_after(pause) as waiting:
+                await refused()
+            if waiting.cancelled_caught and self._standing() is Standing.VALID:
+                continue
+            log.info("renewing the enrolment", standing=self._standing().value)
+            before = load_enrolment(self.settings.directory)
+            after = await self.enrol()
+            if before is None or _settings_of(before.grant) != _settings_of(after.grant):
+                changed(after)
+            await trio.sleep(LEAST_SECONDS * self._dice.uniform(0.5, 1.0))
+
+    def _standing(self) -> Standing:
+        directory = self.settings.directory
+        return judge(load_enrolment(directory), load_keys(directory), time.time())
+
+    def _seconds_until_due(self) -> float:
+        if self._standing() is not Standing.VALID:
+            return 0.0
+        return CHECK_SECONDS * self._dice.uniform(0.5, 1.0)
+
+
+def _granted(answer: Answer) -> Grant:
+    if answer.grant is not None:
+        return answer.grant
+    reason = answer.reason or f"The SaaS answered {answer.outcome}."
+    if answer.outcome == "shutdown":
+        raise ShutdownAsked(reason)
+    if answer.outcome == "refused":
+        raise Refused(reason)
+    raise _Later(reason, max(0.0, min(3600.0, answer.retry_after)))
+
+
+def _check(grant: Grant, keys: NodeKeys) -> None:
+    """Raises Refused for a grant that is not for these keys: keeping it would lock the node out."""
+    user, server = nats.decode(grant.nats_jwt), servers.read(grant.server_jwt)
+    if (user.subject, user.name, server.public_key) != (keys.user.public, grant.name, keys.identity.public):
+        raise Refused("The SaaS's grant is for other keys than this node's: ask the SaaS.")
+
+
+def _settings_of(grant: Grant) -> tuple[object, ...]:
+    """What the rest of the agent runs by."""
+    return grant.customer, grant.account, grant.name, grant.role, grant.urls, grant.configuration
+
+
+def _read(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_LARGEST_TOKEN).decode("ascii").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unavailable(f"Cannot read {file} ({error.strerror}): check its owner and mode.") from error
+    except UnicodeDecodeError:
+        raise Refused(f"{file} is no token: it holds other characters.") from None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _raise_first(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    raise _first(group) from group

@@ -1,0 +1,113 @@
+"""In whose name the provisioning service speaks, and what it makes of a decision: the two tokens of a grant."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mra.enrol.messages import Grant
+from mra.errors import Refused
+from mra.tokens import servers
+from mra.tokens.servers import Server
+
+if TYPE_CHECKING:
+    from mra.provisioner.helper import HelperAnswer
+    from mra.provisioner.ledger import Case
+    from mra.tokens.ed25519 import SigningKey
+    from mra.tokens.nkey import KeyPair
+
+DAY: Final = 86400
+VALIDITY: Final = 90 * DAY
+_SHORTEST, _LONGEST = 3600, 5 * 366 * DAY  # what a helper may ask for, as seconds from now
+
+
+class Customer(Protocol):
+    """What the service has to know of a customer."""
+
+    @property
+    def name(self) -> str:
+        """As people call it."""
+
+    @property
+    def account(self) -> str:
+        """Public key of its account: the customer in subjects."""
+
+    @property
+    def suspended(self) -> bool:
+        """Whether its nodes are refused."""
+
+
+class Customers(Protocol):
+    """The SaaS's customers, as they are now. Blocking; `mra.saas.registry` is the real thing."""
+
+    def get(self, name: str, /) -> Customer:
+        """Raises Refused for an unknown customer, BadInput for one whose files are unusable."""
+
+    def issue(self, name: str, node: str, user: str, *, now: float, expires: int | None) -> str:
+        """A NATS token for the user key of a node. Raises Refused for a node that is denied."""
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Keys and places of one SaaS.
+
+    Attributes:
+        issuer: signs server tokens and answers.
+        issuers: hex keys whose provisioning tokens are accepted.
+        account: public key of the account where nodes meet the service.
+        callout: signing key of that account.
+        urls: where enrolled nodes find the SaaS.
+        validity: of what nodes get, in seconds.
+    """
+
+    issuer: SigningKey
+    issuers: frozenset[str]
+    account: str
+    callout: KeyPair
+    urls: tuple[str, ...]
+    validity: int = VALIDITY
+
+    @property
+    def believed(self) -> frozenset[str]:
+        """Whose tokens are accepted: those of `issuers`, and what was signed here."""
+        return self.issuers | {self.issuer.public}
+
+
+def active(customers: Customers, name: str) -> Customer:
+    """A customer whose nodes may enrol. Blocking. Raises Refused for one that is unknown or suspended."""
+    found = customers.get(name)
+    if found.suspended:
+        raise Refused(f"Customer {name} is suspended: ask the SaaS.")
+    return found
+
+
+def grant(authority: Authority, customers: Customers, case: Case, decided: HelperAnswer, now: float) -> Grant:
+    """What the node gets. Blocking. Raises Refused for a node that is denied, or whose customer is suspended."""
+    wanted, statement = decided.server_claims, case.statement
+    usual = int(now) + authority.validity
+    expires = wanted.exp if _SHORTEST < wanted.exp - now < _LONGEST else usual
+    role = case.entitlement.role
+    customer = active(customers, case.entitlement.customer)
+    server = Server(
+        statement.identity,
+        statement.public_key,
+        case.entitlement.customer,
+        role,
+        wanted.ou,
+        tuple(wanted.collectives),
+        wanted.permissions,
+    )
+    return Grant(
+        customer=customer.name,
+        account=customer.account,
+        identity=statement.identity,
+        name=case.name,
+        role=role,
+        server_jwt=servers.mint(server, authority.issuer, now=now, expires=expires, random=os.urandom(16)),
+        nats_jwt=customers.issue(customer.name, case.name, statement.public_nkey, now=now, expires=expires),
+        urls=authority.urls,
+        configuration=dict(decided.configuration),
+        issued_at=int(now),
+        expires=expires,
+    )

@@ -1,0 +1,139 @@
+"""From a node's request to its answer: one pass over the rules, with the helper in the middle."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from mra.enrol import messages
+from mra.enrol.messages import Answer, Request, Statement
+from mra.errors import BadInput, Busy, Refused, StoreBroken, Unavailable
+from mra.log import logger
+from mra.provisioner import ledger as rules
+from mra.provisioner.admission import check_nonce
+from mra.provisioner.authority import active, grant
+from mra.provisioner.entitlement import read_entitlement
+from mra.provisioner.ledger import Case, NotYet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mra.enrol.messages import Grant
+    from mra.provisioner.authority import Authority, Customers
+    from mra.provisioner.helper import Helper, HelperAnswer
+    from mra.provisioner.ledger import Ledger
+
+log = logger("provision")
+DEFER_SECONDS = 60.0
+
+
+class Judge:
+    """Decides requests; many at once, those of one node one after the other."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        customers: Customers,
+        ledger: Ledger,
+        helper: Helper,
+        secret: bytes,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._authority = authority
+        self._customers = customers
+        self._ledger = ledger
+        self._helper = helper
+        self._secret = secret
+        self._now = now
+        self._busy: dict[tuple[str, str], trio.Lock] = {}
+
+    async def answer(self, connection: str, request: Request) -> bytes:
+        """The sealed answer to a request on a proven connection.
+
+        Raises Refused when there is nobody whom an answer could be sealed for. Cancelling leaves the decision taken or
+        not, never half taken.
+        """
+        statement = messages.read_statement(request)
+        if statement.connection != connection:
+            raise Refused("The statement was made on another connection: ask again.")
+        check_nonce(self._secret, connection, statement.nonce, self._now())
+        answer = await self._decide(request, statement)
+        log.info(
+            "decided",
+            node=statement.identity,
+            outcome=answer.outcome,
+            reason=answer.reason,
+            customer=answer.grant.customer if answer.grant else "",
+        )
+        return messages.seal_answer(answer, statement.reader, self._authority.issuer)
+
+    async def _decide(self, request: Request, statement: Statement) -> Answer:
+        def say(outcome: Any, reason: str = "", retry_after: float = 0.0, granted: Grant | None = None) -> Answer:
+            return Answer(statement.request, statement.connection, outcome, reason, retry_after, granted)
+
+        try:
+            entitlement = read_entitlement(request.credential, issuers=self._authority.believed, now=self._now())
+            entitlement.check(statement)
+            decided = await self._enrol(Case(entitlement, statement))
+        except NotYet as wait:
+            return say("failed", wait.sentence, wait.retry_after)
+        except BadInput as error:  # the SaaS's own files: nothing that the node could change
+            log.error("the SaaS's directory is unusable", reason=error.sentence)
+            return say("failed", "The SaaS cannot enrol nodes just now.", rules.FIRST_WAIT)
+        except Refused as error:
+            return say("refused", error.sentence)
+        except (StoreBroken, Busy) as error:
+            log.error("a decision cannot be kept", reason=error.sentence)
+            return say("failed", "The SaaS cannot keep its decisions just now.", rules.FIRST_WAIT)
+        if isinstance(decided, messages.Grant):
+            return say("enrolled", granted=decided)
+        if decided.shutdown:
+            return say("shutdown", decided.msg or "The SaaS asks this node to stop.")
+        return say("deferred", decided.msg or "The SaaS defers this node.", DEFER_SECONDS)
+
+    async def _enrol(self, case: Case) -> Grant | HelperAnswer:
+        lock = self._busy.setdefault(case.key, trio.Lock())
+        try:
+            async with lock:
+                return await self._enrol_alone(case)
+        finally:
+            if not lock.locked():
+                self._busy.pop(case.key, None)
+
+    async def _enrol_alone(self, case: Case) -> Grant | HelperAnswer:
+        await trio.to_thread.run_sync(active, self._customers, case.entitlement.customer)
+        before = await self._ledger.run(rules.check, case, self._now())
+        if before is not None:
+            return before
+        try:
+            decided = await self._helper(question(case))
+        except Unavailable as error:
+            wait = await self._ledger.run(rules.fail, case, error.sentence, self._now())
+            log.warning("the helper failed", node=case.statement.identity, reason=error.sentence)
+            raise NotYet("The SaaS cannot decide about this node just now.", wait) from error
+        if decided.defer or decided.shutdown:
+            return decided
+        made = await trio.to_thread.run_sync(grant, self._authority, self._customers, case, decided, self._now())
+        return await self._ledger.run(rules.commit, case, made, self._now())
+
+
+def question(case: Case) -> dict[str, Any]:
+    """What the helper is asked: Choria's keys, and some of our own. No secret is among them. Pure."""
+    statement, entitlement = case.statement, case.entitlement
+    inventory = {"facts": statement.facts, "version": statement.version, "agents": [], "collectives": []}
+    return {
+        "identity": statement.identity,
+        "csr": None,
+        "ed25519_pubkey": {"public_key": statement.public_key, "directory": "", "signature": ""},
+        "inventory": msgspec.json.encode(inventory).decode(),
+        "jwt": dict(entitlement.claims or {}),
+        "customer": entitlement.customer,
+        "role": entitlement.role,
+        "name": case.name,
+        "public_nkey": statement.public_nkey,
+        "renewal": entitlement.renews,
+    }

@@ -1,0 +1,160 @@
+"""The tasks of the service: it listens on one connection, decides in several workers, and reconnects for ever."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from mra.aio.session import Access, Message, Session, frame, open_session
+from mra.backoff import full_jitter
+from mra.enrol import messages
+from mra.enrol.messages import REQUEST_SUBJECT
+from mra.errors import Busy, LinkLost, MraError, Refused, StoreBroken
+from mra.log import logger
+from mra.provisioner import admission, ledger
+from mra.provisioner.authority import active
+from mra.provisioner.decision import Judge
+from mra.provisioner.entitlement import read_entitlement
+from mra.tokens import callout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from mra.provisioner.authority import Authority, Customers
+    from mra.provisioner.helper import Helper
+    from mra.provisioner.ledger import Ledger
+
+log = logger("provision")
+QUEUE: Final = "provisioner"  # several services share the work
+_WAITING = 2000  # messages that may wait for a worker; a node whose message is dropped asks again
+_DOORKEEPERS = 2
+_PING_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the service needs; see `run_provisioner`."""
+
+    authority: Authority
+    customers: Customers
+    ledger: Ledger
+    helper: Helper
+    workers: int = 4
+
+
+async def run_provisioner(
+    service: Service, access: Access, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve nodes until cancelled; `started` is called once it listens. Raises StoreBroken when it has no ledger.
+
+    It does not end when the SaaS's server does: it connects again, for ever, with full jitter.
+    """
+    secret = await service.ledger.run(ledger.secret, "nonce")
+    judge = Judge(service.authority, service.customers, service.ledger, service.helper, secret)
+    delays = full_jitter(0.2, 10.0)
+    told = False
+    while True:
+        try:
+            async with open_session(access) as session, trio.open_nursery() as nursery:
+                await _listen(nursery, session, service, judge, secret)
+                delays = full_jitter(0.2, 10.0)
+                log.info("listening for nodes", server=session.server)
+                if not told:
+                    task_status.started()
+                    told = True
+                await session.keep_alive(_PING_SECONDS)
+                nursery.cancel_scope.cancel()
+        except* MraError as group:
+            log.once_per(60, "the SaaS's server is not reachable; it is tried again", reason=_first(group))
+        await trio.sleep(next(delays))
+
+
+async def _listen(nursery: trio.Nursery, session: Session, service: Service, judge: Judge, secret: bytes) -> None:
+    door = _Door(session, service)
+    desk = _Desk(session, judge, secret)
+    for subject, count, handle in (
+        (callout.SUBJECT, _DOORKEEPERS, door.handle),
+        (f"{REQUEST_SUBJECT}.*", service.workers, desk.handle),
+    ):
+        sender, receiver = trio.open_memory_channel[Message](_WAITING)
+        for number in range(count):
+            nursery.start_soon(_work, receiver, handle, name=f"{subject} {number}")
+        await session.subscribe(subject, partial(_queue, sender), queue=QUEUE)
+    await session.round_trip(_PING_SECONDS)
+
+
+def _queue(sender: trio.MemorySendChannel[Message], message: Message) -> None:
+    try:
+        sender.send_nowait(message)
+    except trio.WouldBlock:
+        log.once_per(10, "too many nodes ask at once; some are left to ask again")
+
+
+async def _work(receiver: trio.MemoryReceiveChannel[Message], handle: Callable[[Message], Awaitable[None]]) -> None:
+    """Handle messages one by one; none of them can end the worker but by ending the link."""
+    async for message in receiver:
+        try:
+            await handle(message)
+        except LinkLost:
+            raise
+        except MraError as error:
+            log.once_per(1, "a message is refused", reason=error.sentence)
+        except Exception as error:
+            log.failure("a message could not be handled", error, subject=message.subject)
+
+
+class _Door:
+    """Answers the server's question who connects."""
+
+    def __init__(self, session: Session, service: Service) -> None:
+        self._session = session
+        self._service = service
+
+    async def handle(self, message: Message) -> None:
+        now, authority = time.time(), self._service.authority
+        request = callout.read_request(message.body, now)
+        try:
+            connection = admission.proven_connection(request)
+            entitlement = read_entitlement(request.auth_token, issuers=authority.believed, now=now)
+            await trio.to_thread.run_sync(active, self._service.customers, entitlement.customer)
+            await self._service.ledger.run(ledger.check_token, entitlement.token_id)
+        except (Refused, StoreBroken, Busy) as error:
+            log.info("turned away", host=request.host, reason=error.sentence)
+            answer = admission.turn_away(request, error.sentence, authority, now)
+        else:
+            answer = admission.admit(request, connection, authority, now)
+        await self._session.send(frame(message.reply, "", b"", answer.encode()))
+
+
+class _Desk:
+    """Answers nodes that were let in. The subject tells which connection asks; the server vouches for it."""
+
+    def __init__(self, session: Session, judge: Judge, secret: bytes) -> None:
+        self._session = session
+        self._judge = judge
+        self._secret = secret
+
+    async def handle(self, message: Message) -> None:
+        connection = message.subject.removeprefix(f"{REQUEST_SUBJECT}.")
+        reply = admission.reply_subject(connection, message.reply)
+        try:
+            asked = messages.read_ask(message.body)
+            if isinstance(asked, messages.Challenge):
+                body = messages.tell_nonce(admission.make_nonce(self._secret, connection, time.time()))
+            else:
+                body = await self._judge.answer(connection, asked)
+        except Refused as error:
+            log.info("refused", reason=error.sentence)
+            body = messages.tell_error(error.sentence)
+        await self._session.send(frame(reply, "", b"", body))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
