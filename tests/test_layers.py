@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
             "mra",
             "mra.backoff",
             "mra.clock",
+            "mra.credentials",
             "mra.durable",
             "mra.errors",
             "mra.latest",

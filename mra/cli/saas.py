@@ -10,9 +10,11 @@ import click
 
 from mra.cli import show
 from mra.cli.options import json_option
-from mra.cli.saas_access import access_from, access_options, with_session
+from mra.cli.saas_access import Reach, access_options, with_session
 from mra.cli.saas_config import config
+from mra.cli.saas_customers import customer
 from mra.cli.saas_governors import governors
+from mra.cli.saas_init import init
 from mra.cli.saas_plugins import plugins
 from mra.errors import Unavailable
 from mra.units import parse_duration
@@ -23,17 +25,21 @@ if TYPE_CHECKING:
 
 @click.group()
 def saas() -> None:
-    """Prepare and examine the SaaS's streams, and say what agents shall do.
+    """Make a SaaS and its customers, examine its streams, and say what agents shall do.
 
     \b
     Examples:
-      mra saas streams apply --user backend --password-file backend.password
+      mra saas init /srv/saas
+      mra saas streams apply --saas /srv/saas
+      mra saas customer add acme --saas /srv/saas
       mra saas verify --customer acme
       mra saas config put acme limits limits.json
       mra saas plugins publish acme signed.json
     """
 
 
+saas.add_command(init)
+saas.add_command(customer)
 saas.add_command(config)
 saas.add_command(governors)
 saas.add_command(plugins)
@@ -53,14 +59,12 @@ def streams() -> None:
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Definitions to use instead of the shipped ones.",
 )
-def streams_apply(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, folder: Path | None
-) -> None:
+def streams_apply(reach: Reach, as_json: bool, folder: Path | None) -> None:
     """Create the streams, or bring existing ones to their definitions."""
     from mra.saas.streams import apply, definitions
 
     wanted = definitions(folder)
-    done = with_session(access_from(server, user, password_file), lambda session: apply(session, wanted))
+    done = with_session(reach.access(), lambda session: apply(session, wanted))
     if as_json:
         show.print_json(dict(done))
     else:
@@ -70,11 +74,11 @@ def streams_apply(
 @streams.command("check")
 @access_options
 @json_option
-def streams_check(server: str, user: str | None, password_file: Path | None, as_json: bool) -> None:
+def streams_check(reach: Reach, as_json: bool) -> None:
     """Name what about the running streams breaks a promise; exit code 1 when something does."""
     from mra.saas.streams import check
 
-    problems = with_session(access_from(server, user, password_file), check)
+    problems = with_session(reach.access(), check)
     if as_json:
         show.print_json({"ok": not problems, "problems": problems})
     else:
@@ -90,7 +94,7 @@ def streams_check(server: str, user: str | None, password_file: Path | None, as_
 @access_options
 @json_option
 @click.option("--every", help="Go on for ever, with this pause between two rounds, like 10m.")
-def streams_tidy(server: str, user: str | None, password_file: Path | None, as_json: bool, every: str | None) -> None:
+def streams_tidy(reach: Reach, as_json: bool, every: str | None) -> None:
     """Remove old checkpoints: a site leaves one with every batch, and needs only the newest.
 
     \b
@@ -103,7 +107,7 @@ def streams_tidy(server: str, user: str | None, password_file: Path | None, as_j
     pause = None if every is None else parse_duration(every, "--every")
     while True:
         try:
-            removed = with_session(access_from(server, user, password_file), tidy)
+            removed = with_session(reach.access(), tidy)
         except Unavailable as error:
             if pause is None:
                 raise
@@ -124,9 +128,7 @@ def streams_tidy(server: str, user: str | None, password_file: Path | None, as_j
 @click.option("--customer", help="Only this customer.")
 @click.option("--stream", "names", multiple=True, help="Only this stream; repeatable.")
 def verify(
-    server: str,
-    user: str | None,
-    password_file: Path | None,
+    reach: Reach,
     as_json: bool,
     customer: str | None,
     names: tuple[str, ...],
@@ -136,16 +138,21 @@ def verify(
     from mra.saas.streams import LANE_STREAMS, check
 
     chosen = names or LANE_STREAMS
+    only = reach.customer(customer) if customer else None
+    known = reach.names()
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], list[str]]:
         found: list[dict[str, Any]] = []
         for name in chosen:
             with show.progress(f"Reading {name}", enabled=not as_json) as report:
-                lanes = await verification.verify_stream(session, name, customer=customer, progress=report)
-            found += verification.document(name, lanes)
+                lanes = await verification.verify_stream(session, name, customer=only, progress=report)
+            found += [
+                {**lane, "account": lane["customer"], "customer": known.get(lane["customer"], lane["customer"])}
+                for lane in verification.document(name, lanes)
+            ]
         return found, await check(session, tuple(chosen))
 
-    lanes, problems = with_session(access_from(server, user, password_file), work)
+    lanes, problems = with_session(reach.access(), work)
     complete = all(lane["complete"] for lane in lanes)
     if as_json:
         show.print_json({"complete": complete, "lanes": lanes, "stream_problems": problems})

@@ -10,7 +10,7 @@ import click
 
 from mra.cli import show
 from mra.cli.options import json_option
-from mra.cli.saas_access import access_from, access_options, with_session
+from mra.cli.saas_access import Reach, access_options, with_session
 from mra.errors import BadInput, Refused
 
 
@@ -47,16 +47,13 @@ def read_input(file: Path, most: int = 8 * 1024 * 1024) -> bytes:
 @click.argument("customer")
 @click.argument("key")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
-def config_put(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str, key: str, file: Path
-) -> None:
+def config_put(reach: Reach, as_json: bool, customer: str, key: str, file: Path) -> None:
     """Store FILE (or standard input) as the value of KEY for all agents of CUSTOMER."""
     from mra.saas.config import put
 
+    account = reach.customer(customer)
     value = read_input(file)
-    revision = with_session(
-        access_from(server, user, password_file), lambda session: put(session, customer, key, value)
-    )
+    revision = with_session(reach.access(), lambda session: put(session, account, key, value))
     if as_json:
         show.print_json({"customer": customer, "key": key, "revision": revision, "bytes": len(value)})
     else:
@@ -68,13 +65,12 @@ def config_put(
 @json_option
 @click.argument("customer")
 @click.argument("key")
-def config_get(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str, key: str
-) -> None:
+def config_get(reach: Reach, as_json: bool, customer: str, key: str) -> None:
     """Print the value of KEY, byte for byte; exit code 1 when there is none."""
     from mra.saas.config import get
 
-    entry = with_session(access_from(server, user, password_file), lambda session: get(session, customer, key))
+    account = reach.customer(customer)
+    entry = with_session(reach.access(), lambda session: get(session, account, key))
     if entry is None or entry.value is None:
         raise Refused(f"Customer {customer} has no key {key}: `mra saas config ls {customer}` lists those it has.")
     if as_json:
@@ -90,13 +86,12 @@ def config_get(
 @json_option
 @click.argument("customer")
 @click.argument("key")
-def config_rm(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str, key: str
-) -> None:
+def config_rm(reach: Reach, as_json: bool, customer: str, key: str) -> None:
     """Remove KEY for all agents of CUSTOMER; removing what is not there succeeds."""
     from mra.saas.config import remove
 
-    removed = with_session(access_from(server, user, password_file), lambda session: remove(session, customer, key))
+    account = reach.customer(customer)
+    removed = with_session(reach.access(), lambda session: remove(session, account, key))
     if as_json:
         show.print_json({"customer": customer, "key": key, "removed": removed})
     else:
@@ -107,11 +102,12 @@ def config_rm(
 @access_options
 @json_option
 @click.argument("customer")
-def config_ls(server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str) -> None:
+def config_ls(reach: Reach, as_json: bool, customer: str) -> None:
     """List the keys of CUSTOMER and their revisions."""
     from mra.saas.config import ls
 
-    listing = with_session(access_from(server, user, password_file), lambda session: ls(session, customer))
+    account = reach.customer(customer)
+    listing = with_session(reach.access(), lambda session: ls(session, account))
     if as_json:
         show.print_json({"customer": customer, "revision": listing.revision, "keys": listing.keys})
     else:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from mra.cli import show
 from mra.cli.options import json_option
-from mra.cli.saas_access import access_from, access_options, with_session
+from mra.cli.saas_access import Reach, access_options, with_session
 from mra.errors import BadInput
 from mra.units import parse_duration
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _SHORTEST_LEASE = 10
 
@@ -42,25 +37,17 @@ def governors() -> None:
     show_default=True,
     help="How long a slot stays taken when its holder is cut off or killed; holders renew it meanwhile.",
 )
-def governors_set(
-    server: str,
-    user: str | None,
-    password_file: Path | None,
-    as_json: bool,
-    customer: str,
-    governor: str,
-    slots: int,
-    lease: str,
-) -> None:
+def governors_set(reach: Reach, as_json: bool, customer: str, governor: str, slots: int, lease: str) -> None:
     """Create GOVERNOR for CUSTOMER, or change it. Slots that are held stay held."""
     from mra.governors.slots import Capacity, check_capacity
     from mra.saas.governors import put
 
+    account = reach.customer(customer)
     seconds = round(parse_duration(lease, "--lease"))
     if seconds < _SHORTEST_LEASE:
         raise BadInput(f"--lease is {lease}: write {_SHORTEST_LEASE}s or more, so that a slow link can renew in time.")
     capacity = check_capacity(Capacity(slots, seconds))
-    with_session(access_from(server, user, password_file), lambda session: put(session, customer, governor, capacity))
+    with_session(reach.access(), lambda session: put(session, account, governor, capacity))
     if as_json:
         show.print_json({"customer": customer, "governor": governor, **capacity._asdict()})
     else:
@@ -71,18 +58,18 @@ def governors_set(
 @access_options
 @json_option
 @click.argument("customer", required=False)
-def governors_ls(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str | None
-) -> None:
+def governors_ls(reach: Reach, as_json: bool, customer: str | None) -> None:
     """List governors, of CUSTOMER or of all, and who holds their slots."""
     from mra.saas.governors import ls
 
-    found = with_session(access_from(server, user, password_file), lambda session: ls(session, customer))
+    account = reach.customer(customer) if customer else None
+    names = reach.names()
+    found = with_session(reach.access(), lambda session: ls(session, account))
     if as_json:
         show.print_json(
             [
                 {
-                    "customer": each.customer,
+                    "customer": names.get(each.customer, each.customer),
                     "governor": each.name,
                     "slots": each.capacity.slots if each.capacity else None,
                     "lease": each.capacity.lease if each.capacity else None,
@@ -99,7 +86,7 @@ def governors_ls(
         ("Customer", "Governor", "Slots", "Held", "Lease", "Holders"),
         [
             (
-                each.customer,
+                names.get(each.customer, each.customer),
                 each.name,
                 each.capacity.slots if each.capacity else "-",
                 len(each.held),
@@ -120,24 +107,16 @@ def governors_ls(
 @click.argument("slots", type=int, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every slot that is held.")
 def governors_evict(
-    server: str,
-    user: str | None,
-    password_file: Path | None,
-    as_json: bool,
-    customer: str,
-    governor: str,
-    slots: tuple[int, ...],
-    every: bool,
+    reach: Reach, as_json: bool, customer: str, governor: str, slots: tuple[int, ...], every: bool
 ) -> None:
     """Free SLOTS of GOVERNOR, whoever holds them. What the holders do goes on."""
     from mra.saas.governors import evict
 
+    account = reach.customer(customer)
     if every == bool(slots):
         raise BadInput("Name the slots to free, or give --all: `mra saas governors ls` shows which are held.")
     numbers = None if every else frozenset(slots)
-    freed = with_session(
-        access_from(server, user, password_file), lambda session: evict(session, customer, governor, numbers)
-    )
+    freed = with_session(reach.access(), lambda session: evict(session, account, governor, numbers))
     if as_json:
         show.print_json([{"slot": slot.number, "sequence": slot.sequence, "holder": slot.holder} for slot in freed])
         return
@@ -152,15 +131,12 @@ def governors_evict(
 @json_option
 @click.argument("customer")
 @click.argument("governor")
-def governors_rm(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str, governor: str
-) -> None:
+def governors_rm(reach: Reach, as_json: bool, customer: str, governor: str) -> None:
     """Remove GOVERNOR; machines that need it then fail at once. Removing what is not there succeeds."""
     from mra.saas.governors import remove
 
-    removed = with_session(
-        access_from(server, user, password_file), lambda session: remove(session, customer, governor)
-    )
+    account = reach.customer(customer)
+    removed = with_session(reach.access(), lambda session: remove(session, account, governor))
     if as_json:
         show.print_json({"customer": customer, "governor": governor, "removed": removed})
     else:

@@ -12,7 +12,7 @@ import click
 
 from mra.cli import show
 from mra.cli.options import json_option
-from mra.cli.saas_access import access_from, access_options, with_session
+from mra.cli.saas_access import Reach, access_options, with_session
 from mra.cli.saas_config import read_input
 from mra.cli.saas_pack import plugins_pack
 from mra.errors import BadInput
@@ -116,9 +116,7 @@ def plugins_sign(seed_file: Path, file: Path, serial: int | None, without_serial
 @json_option
 @click.argument("customer")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
-def plugins_publish(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str, file: Path
-) -> None:
+def plugins_publish(reach: Reach, as_json: bool, customer: str, file: Path) -> None:
     """Publish FILE, a signed specification, for all agents of CUSTOMER.
 
     What their agents would refuse for its form or its serial is refused here. The signature is theirs to judge: they
@@ -128,6 +126,7 @@ def plugins_publish(
     from mra.machines import spec
     from mra.saas import config
 
+    account = reach.customer(customer)
     raw = read_input(file)
     document = spec.parse(raw)
     names = [plugin.name for plugin in spec.entries(document.plugins)]
@@ -135,10 +134,10 @@ def plugins_publish(
         raise BadInput(f"{file} is not signed: run `mra saas plugins sign` first.")
 
     async def work(session: Session) -> int:
-        check_newer(document, newest(await config.history(session, customer, KEY)))
-        return await config.put(session, customer, KEY, raw.strip())
+        check_newer(document, newest(await config.history(session, account, KEY)))
+        return await config.put(session, account, KEY, raw.strip())
 
-    revision = with_session(access_from(server, user, password_file), work)
+    revision = with_session(reach.access(), work)
     _say(as_json, customer, revision, document, names)
 
 
@@ -149,7 +148,7 @@ def plugins_publish(
 @click.argument("customer")
 @click.option("--to", "revision", type=int, help="Revision to bring back; default: the last one with another list.")
 def plugins_rollback(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, seed_file: Path, customer: str,
+    reach: Reach, as_json: bool, seed_file: Path, customer: str,
     revision: int | None,
 ) -> None:  # fmt: skip
     """Publish an earlier list of CUSTOMER again, signed anew with a greater serial.
@@ -161,17 +160,18 @@ def plugins_rollback(
     from mra.machines import spec
     from mra.saas import config
 
+    account = reach.customer(customer)
     seed = read_seed(seed_file)
 
     async def work(session: Session) -> tuple[int, Document]:
-        history = await config.history(session, customer, KEY)
+        history = await config.history(session, account, KEY)
         target = earlier(history, revision)
         last = newest(history)
         serial = max(int(time.time()), int(last.serial) + 1 if last and last.serial else 0)
         signed = spec.sign(spec.entries(target.plugins), seed, serial)
-        return await config.put(session, customer, KEY, signed), spec.parse(signed)
+        return await config.put(session, account, KEY, signed), spec.parse(signed)
 
-    published, document = with_session(access_from(server, user, password_file), work)
+    published, document = with_session(reach.access(), work)
     _say(as_json, customer, published, document, [plugin.name for plugin in spec.entries(document.plugins)])
 
 
@@ -180,16 +180,13 @@ def plugins_rollback(
 @json_option
 @click.argument("customer")
 @click.option("--history", "with_history", is_flag=True, help="The lists that can be brought back, newest last.")
-def plugins_ls(
-    server: str, user: str | None, password_file: Path | None, as_json: bool, customer: str, with_history: bool
-) -> None:
+def plugins_ls(reach: Reach, as_json: bool, customer: str, with_history: bool) -> None:
     """List what the agents of CUSTOMER shall deploy; passwords are not shown."""
     from mra.cli.plugin_lists import picture
     from mra.saas import config
 
-    history = with_session(
-        access_from(server, user, password_file), lambda session: config.history(session, customer, KEY)
-    )
+    account = reach.customer(customer)
+    history = with_session(reach.access(), lambda session: config.history(session, account, KEY))
     rows = [picture(entry) for entry in history]
     if with_history:
         if as_json:

@@ -154,3 +154,13 @@ async def _piled_up(session: Session, name: str) -> list[str]:
         seen += len(subjects)
         if not subjects or seen >= info.get("total", 0):
             return found
+
+
+async def purge_customer(session: Session, customer: str) -> None:
+    """Remove every row and key of a customer, by its id. Raises Unavailable, Refused, LinkLost."""
+    kinds = {"EVENTS": "events", "NODES": "nodes", "SUBMISSION": "submit"}
+    filters = {f"MACHINE_ROOM_{name}": f"machine_room.{kind}.{customer}.>" for name, kind in kinds.items()}
+    filters["MACHINE_ROOM_GOVERNORS"] = f"machine_room.governors.{customer}.>"
+    filters["KV_CONFIG"] = f"$KV.CONFIG.{customer}.>"
+    for stream, subject in filters.items():
+        await call_api(session, f"STREAM.PURGE.{stream}", {"filter": subject})

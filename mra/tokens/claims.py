@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from mra.tokens.nats import Claims, Type
 
 if TYPE_CHECKING:
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
 UNLIMITED = -1
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What one account may use; -1 is without bound, 0 nothing at all.
 
     Attributes:
@@ -27,6 +28,7 @@ class Limits:
         data: bytes, as the server knows the limit (0 and -1 are unbounded).
         payload: largest message in bytes.
         jetstream: whether the account may own streams.
+        bearer: whether users may connect without proving their key.
     """
 
     connections: int = UNLIMITED
@@ -34,12 +36,14 @@ class Limits:
     data: int = UNLIMITED
     payload: int = UNLIMITED
     jetstream: bool = False
+    bearer: bool = False
 
     def document(self) -> dict[str, Any]:
         """As account claims hold it."""
         limits: dict[str, Any] = {
             "conn": self.connections, "subs": self.subscriptions, "data": self.data, "payload": self.payload,
-            "imports": UNLIMITED, "exports": UNLIMITED, "wildcards": True, "leaf": 0, "disallow_bearer": True,
+            "imports": UNLIMITED, "exports": UNLIMITED, "wildcards": True, "leaf": 0,
+            "disallow_bearer": not self.bearer,
         }  # fmt: skip
         if self.jetstream:
             limits |= dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), UNLIMITED)
@@ -68,8 +72,12 @@ class Permissions:
 
 
 def operator(name: str, public: str, *, signing_keys: Sequence[str], system_account: str) -> Claims:
-    """Claims of an operator whose accounts are signed by `signing_keys`; sign them with its own key."""
-    return Claims(Type.OPERATOR, public, {"signing_keys": list(signing_keys), "system_account": system_account}, name)
+    """Claims of an operator; sign them with its own key, which is needed for nothing else.
+
+    Strict: accounts are signed by `signing_keys` only, and users by signing keys of their accounts only.
+    """
+    nats = {"signing_keys": list(signing_keys), "system_account": system_account, "strict_signing_key_usage": True}
+    return Claims(Type.OPERATOR, public, nats, name)
 
 
 def account(
@@ -124,10 +132,12 @@ def user(
     payload: int = UNLIMITED,
     expires: int | None = None,
     audience: str = "",
+    bearer: bool = False,
 ) -> Claims:
     """A user with permissions of its own; sign it with the account's key, or with an unscoped signing key of `account`.
 
     `audience` names the account that a user handed out by an auth callout in configuration mode is placed in.
+    A `bearer` need not prove its key.
     """
     nats: dict[str, Any] = {
         **(permissions or Permissions()).document(),
@@ -135,6 +145,8 @@ def user(
     }  # fmt: skip
     if account:
         nats["issuer_account"] = account
+    if bearer:
+        nats["bearer_token"] = True
     return Claims(Type.USER, public, nats, name, expires, audience=audience)
 
 

@@ -1,0 +1,297 @@
+"""`mra saas customer ...`: who may use the SaaS, and how much of it; a running server follows at once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mra.cli import show
+from mra.cli.options import json_option
+from mra.cli.saas_access import Reach, directory_option, system_options, with_session
+from mra.errors import BadInput
+from mra.units import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mra.aio.session import Session
+    from mra.saas.registry import Customer
+    from mra.tokens.claims import Limits
+
+_LIMITS = (
+    click.option("--connections", type=click.IntRange(0), help="Connections at once; default 500."),
+    click.option("--subscriptions", type=click.IntRange(1), help="Subscriptions of one connection; default 64."),
+    click.option("--payload", help="Largest message, such as 256KiB; default 1MiB."),
+    click.option("--data", help="Bytes, as the account's claims name them; default unlimited."),
+)
+
+
+def limit_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The numbers that a customer is bound by."""
+    for option in reversed(_LIMITS):
+        function = option(function)
+    return function
+
+
+@click.group()
+def customer() -> None:
+    """Customers: one account each, which sees nothing of the others.
+
+    \b
+    Examples:
+      mra saas customer add acme --connections 200
+      mra saas customer suspend acme
+      mra saas customer deny acme --node n7
+      mra saas customer ls
+    """
+
+
+@customer.command("add")
+@system_options
+@json_option
+@limit_options
+@click.argument("name")
+def customer_add(reach: Reach, as_json: bool, name: str, **limits: Any) -> None:
+    """Add a customer, and tell the running server. Adding it again tells the server again."""
+    registry = reach.registry()
+    added, new = registry.add(name, _limits(limits), time.time())
+    _follow(reach, [added.name])
+    _say(added, as_json, "is added" if new else "exists, and the server knows it")
+
+
+@customer.command("ls")
+@directory_option
+@json_option
+def customer_ls(reach: Reach, as_json: bool) -> None:
+    """List the customers and their limits."""
+    found = reach.registry().all()
+    if as_json:
+        show.print_json([_document(one) for one in found])
+        return
+    show.table(
+        ("Name", "Id", "State", "Connections", "Subscriptions", "Payload", "Denied"),
+        [
+            (
+                one.name, one.account, _state(one), one.limits.connections, one.limits.subscriptions,
+                one.limits.payload, len(one.denied_nodes) + len(one.denied_users),
+            )
+            for one in found
+        ],
+        empty="There are no customers: `mra saas customer add NAME` makes one.",
+    )  # fmt: skip
+
+
+@customer.command("limit")
+@system_options
+@json_option
+@limit_options
+@click.argument("name")
+def customer_limit(reach: Reach, as_json: bool, name: str, **limits: Any) -> None:
+    """Change the limits that are given, and leave the others; connections beyond a new limit are cut."""
+    import msgspec
+
+    def alter(one: Customer) -> Customer:
+        return msgspec.structs.replace(one, limits=_limits(limits, one.limits) or one.limits)
+
+    _change(reach, as_json, name, alter, "has other limits")
+
+
+@customer.command("suspend")
+@system_options
+@json_option
+@click.argument("name")
+def customer_suspend(reach: Reach, as_json: bool, name: str) -> None:
+    """Cut a customer's connections and refuse new ones; its nodes keep what they accept until it is resumed."""
+    import msgspec
+
+    _change(reach, as_json, name, lambda one: msgspec.structs.replace(one, suspended=True), "is suspended")
+
+
+@customer.command("resume")
+@system_options
+@json_option
+@click.argument("name")
+def customer_resume(reach: Reach, as_json: bool, name: str) -> None:
+    """Let a suspended customer connect again."""
+    import msgspec
+
+    _change(reach, as_json, name, lambda one: msgspec.structs.replace(one, suspended=False), "is resumed")
+
+
+@customer.command("deny")
+@system_options
+@json_option
+@click.argument("name")
+@click.option("--node", "nodes", multiple=True, help="Name of a node; every key it ever had is revoked.")
+@click.option("--key", "users", multiple=True, help="Public key of a user (U...).")
+def customer_deny(reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...]) -> None:
+    """Cut nodes or keys of a customer, and give them no token any more."""
+    _deny(reach, as_json, name, nodes, users, "denies them", lambda denied, named: denied | named)
+
+
+@customer.command("allow")
+@system_options
+@json_option
+@click.argument("name")
+@click.option("--node", "nodes", multiple=True, help="Name of a node that was denied.")
+@click.option("--key", "users", multiple=True, help="Public key of a user that was denied.")
+def customer_allow(reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...]) -> None:
+    """Take `deny` back: the tokens count again, as long as they have not expired."""
+    _deny(reach, as_json, name, nodes, users, "allows them", lambda denied, named: denied - named)
+
+
+@customer.command("remove")
+@system_options
+@json_option
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Do not ask.")
+@click.option("--purge", is_flag=True, help="Remove what it stored, and its desired state, too.")
+def customer_remove(reach: Reach, as_json: bool, name: str, force: bool, purge: bool) -> None:
+    """Delete a customer's account and keys; its nodes can never connect again. What it stored ages out of the streams.
+
+    \b
+    Examples:
+      mra saas customer remove acme
+      mra saas customer remove acme --force --purge
+    """
+    from mra.saas import claims_api
+    from mra.saas.streams import purge_customer
+
+    registry = reach.registry()
+    found = registry.get(name)
+    if not force:
+        click.confirm(f"Delete the account of {found.name} for good?", abort=True, err=True)
+    signer = reach.directory().operator_signer()
+    with reach.directory().locked("push"):
+        with_session(reach.system(), lambda session: claims_api.delete(session, [found.account], signer, time.time()))
+        registry.remove(found.name)
+    if purge:
+        with_session(reach.access(), lambda session: purge_customer(session, found.account))
+    _say(found, as_json, "is removed")
+
+
+@customer.command("push")
+@system_options
+@json_option
+def customer_push(reach: Reach, as_json: bool) -> None:
+    """Tell the server every account again, as after it lost its files; what it has already stays as it is."""
+    names = [one.name for one in reach.registry().all()]
+    _follow(reach, names, with_fixed=True)
+    if as_json:
+        show.print_json({"pushed": names})
+    else:
+        click.echo(f"The server knows {len(names)} customers.")
+
+
+@customer.command("credentials")
+@directory_option
+@json_option
+@click.argument("name")
+@click.argument("node")
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="File to make, mode 0600.")
+@click.option("--validity", help="How long they count, such as 90d; default: for ever.")
+def customer_credentials(reach: Reach, as_json: bool, name: str, node: str, output: Path, validity: str | None) -> None:
+    """Make a credentials file for NODE of a customer, where enrolment is not used; key and token in one.
+
+    \b
+    Examples:
+      mra saas customer credentials acme n1 --output n1.creds --validity 90d
+    """
+    from mra.saas.directory import write
+    from mra.tokens import creds
+    from mra.tokens.nkey import KeyPair, Kind
+
+    registry = reach.registry()
+    now = time.time()
+    expires = int(now + parse_duration(validity, "--validity")) if validity else None
+    if output.exists():
+        raise BadInput(f"{output} exists: name another file, as keys are not replaced.")
+    key = KeyPair.generate(Kind.USER)
+    token = registry.issue(name, node, key.public, now=now, expires=expires)
+    write(output, creds.compose(token, key))
+    if as_json:
+        show.print_json({"customer": name, "node": node, "user": key.public, "expires": expires, "file": str(output)})
+    else:
+        click.echo(f"{output} lets {node} of {name} in.")
+
+
+def _change(reach: Reach, as_json: bool, name: str, alter: Callable[[Customer], Customer], done: str) -> None:
+    changed = reach.registry().change(name, alter)
+    _follow(reach, [changed.name])
+    _say(changed, as_json, done)
+
+
+def _deny(
+    reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...], done: str,
+    combine: Callable[[set[str], set[str]], set[str]],
+) -> None:  # fmt: skip
+    import msgspec
+
+    from mra.saas.registry import check_node
+    from mra.tokens.nkey import Kind, check_public
+
+    if not nodes and not users:
+        raise BadInput("Nobody is named: give --node or --key.")
+    named_nodes, named_users = {check_node(node) for node in nodes}, {check_public(user, Kind.USER) for user in users}
+
+    def alter(one: Customer) -> Customer:
+        return msgspec.structs.replace(
+            one,
+            denied_nodes=tuple(sorted(combine(set(one.denied_nodes), named_nodes))),
+            denied_users=tuple(sorted(combine(set(one.denied_users), named_users))),
+        )
+
+    _change(reach, as_json, name, alter, done)
+
+
+def _follow(reach: Reach, names: list[str], *, with_fixed: bool = False) -> None:
+    """Make the server follow the registry for these customers. What it was told last is what was decided last."""
+    from mra.saas import claims_api
+    from mra.saas.setup import fixed_claims
+
+    directory, registry = reach.directory(), reach.registry()
+    signer = directory.operator_signer()
+    with directory.locked("push"):
+        accounts = fixed_claims(directory) if with_fixed else []
+        accounts += [registry.claims(registry.get(name)) for name in names]
+
+        async def work(session: Session) -> None:
+            for account in accounts:
+                await claims_api.push(session, account, signer, time.time())
+
+        with_session(reach.system(), work)
+
+
+def _limits(given: dict[str, Any], base: Limits | None = None) -> Limits | None:
+    """`base`, or the usual limits, with what was given; None when nothing was."""
+    import msgspec
+
+    from mra.saas.accounts import DEFAULT_LIMITS
+
+    named = {name: value for name, value in given.items() if value is not None}
+    for size in ("payload", "data"):
+        if size in named:
+            named[size] = parse_size(named[size], f"--{size}")
+    return msgspec.structs.replace(base or DEFAULT_LIMITS, **named) if named else None
+
+
+def _state(one: Customer) -> str:
+    return "suspended" if one.suspended else "active"
+
+
+def _document(one: Customer) -> dict[str, Any]:
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(one)
+    limits = document.pop("limits")
+    return {**document, "limits": {name: limits[name] for name in ("connections", "subscriptions", "payload", "data")}}
+
+
+def _say(one: Customer, as_json: bool, done: str) -> None:
+    if as_json:
+        show.print_json(_document(one))
+    else:
+        click.echo(f"{one.name} ({one.account}) {done}.")
