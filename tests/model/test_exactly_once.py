@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from mra.errors import StoreBroken
 from mra.outbox import drain, inspection, operator
 from mra.outbox.policy import DEFAULT_POLICIES, LanePolicy, OutboxSettings, Overflow
 from mra.outbox.record import Lane
 from mra.uplink import recovery
 from mra.uplink.reconcile import InStep
-from tests.fakes import FakeSaas
+from tests.fakes import Crash, FakeSaas
 from tests.uplink.site import ROOMY, Site, check_complete, check_stream
 
 EVENTS = Lane.EVENTS
@@ -72,6 +73,38 @@ class ExactlyOnce(RuleBasedStateMachine):
     def a_replica_lags(self) -> None:
         lanes, _ = self.backup
         self.saas.stale[EVENTS] = lanes[EVENTS].checkpoint if EVENTS in lanes else None
+
+    @rule(at=st.integers(0, 8), late=st.booleans())
+    def drain_while_the_database_fails_once(self, at: int, late: bool) -> None:
+        self.site.outbox.failure = StoreBroken("the disk failed")
+        try:
+            self.site.drain(crashes_at=at, late=late)
+        finally:
+            self.site.outbox.failure = Crash()
+
+    @rule(steps=st.integers(1, 60))
+    def drain_until_it_is_cancelled(self, steps: int) -> None:
+        self.site.drain(cancel_after=steps)
+
+    @rule()
+    def the_next_commit_is_late(self) -> None:
+        self.saas.holds_back = True
+
+    @rule()
+    def what_was_late_arrives(self) -> None:
+        self.saas.let_through()
+
+    @rule(takes=st.booleans())
+    def the_saas_takes_batches_or_not(self, takes: bool) -> None:
+        self.saas.atomic = takes
+
+    @rule(rows=st.sampled_from([2, 5, 1000]))
+    def the_saas_takes_batches_of(self, rows: int) -> None:
+        self.saas.most_rows = rows
+
+    @rule(size=st.sampled_from([400, 3000, 64 * 1024]))
+    def the_link_is_thin_or_not(self, size: int) -> None:
+        self.site.memory.pace.bytes = size
 
     @rule(full=st.booleans())
     def the_saas_is_full_or_not(self, full: bool) -> None:
@@ -126,8 +159,9 @@ class ExactlyOnce(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "site"):
             return
-        self.saas.full = False
+        self.saas.full = self.saas.holds_back = False
         self.saas.stale.clear()
+        self.saas.let_through()
         self.site.drain()
         self.site.drain()
         try:

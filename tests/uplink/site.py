@@ -37,6 +37,18 @@ ROOMY = OutboxSettings(ballast=0, min_free=0)
 QUIET_SECONDS = 600.0
 
 
+class _Stop(trio.abc.Instrument):
+    """Cancels a scope when Trio has taken so many steps: any `await` may be the one that is hit."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self._scope, self._left = scope, steps
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
 class Site:
     """A state directory, and what its producers were told."""
 
@@ -72,11 +84,14 @@ class Site:
         breaks_at: int | None = None,
         crashes_at: int | None = None,
         late: bool = False,
+        cancel_after: int | None = None,
         seconds: float = QUIET_SECONDS,
     ) -> None:
-        """One session: until the link is lost at an operation, the process crashes at a unit, or time is up."""
+        """One session: until the link is lost at an operation, the process crashes at a unit, so many steps of its
+        tasks were taken, or time is up."""
         self.outbox.breaks_at, self.outbox.late = crashes_at, late
-        self.run(lambda work: work.run(), FakeLink(self.saas, breaks_at=breaks_at, late=late), seconds)
+        link = FakeLink(self.saas, breaks_at=breaks_at, late=late)
+        self.run(lambda work: work.run(), link, seconds, cancel_after)
         if crashes_at is not None:
             self.restart()
 
@@ -85,19 +100,21 @@ class Site:
         action: Callable[[LaneDrain], Awaitable[None]],
         link: FakeLink | None = None,
         seconds: float = QUIET_SECONDS,
-        instruments: tuple[trio.abc.Instrument, ...] = (),
+        cancel_after: int | None = None,
     ) -> None:
         """Run something on a new lane task, under a mock clock."""
 
         async def session() -> None:
             work = self.work(link)
             try:
-                with trio.move_on_after(seconds):
+                with trio.move_on_after(seconds) as scope:
+                    if cancel_after is not None:
+                        trio.lowlevel.add_instrument(_Stop(scope, cancel_after))
                     await action(work)
             except* (LinkLost, Crash):
                 pass
 
-        trio.run(session, clock=trio.testing.MockClock(autojump_threshold=0), instruments=instruments)
+        trio.run(session, clock=trio.testing.MockClock(autojump_threshold=0))
 
     def work(self, link: FakeLink | None = None) -> LaneDrain:
         """The lane's task for a new connection."""

@@ -489,6 +489,20 @@ def test_a_bug_in_one_lane_is_contained_and_said(saas: FakeSaas, site: Site) -> 
     assert site.status.last_error is None
 
 
+def test_a_cancellation_at_any_step_costs_no_row_and_sends_none_twice(saas: FakeSaas) -> None:
+    """What a stop of the daemon, or another lane's lost link, does to this one."""
+    site = Site(saas)
+    site.memory.pace.bytes = 700
+    for steps in range(1, 150):
+        site.accept(3)
+        site.drain(cancel_after=steps)
+        check_stream(saas)
+    site.drain()
+    assert site.state().waiting == 0
+    site.check_all()
+    site.close()
+
+
 # -- shedding while something may be in flight -----------------------------------------------------------------------
 
 
