@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
+
+from mra.durable import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def keep(file: Path, content: bytes) -> None:
-    """Make `file` hold `content`, mode 0600, all of it or none. Raises OSError. Blocking.
-
-    There is one writer, the daemon, so the temporary file has a fixed name: what a kill left behind is replaced.
-    """
-    temporary = file.with_name(f".{file.name}.new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Make `file` hold `content`, for this user only, all of it or none. Raises OSError. Blocking."""
+    replace_file(file, content, sole_writer=True)  # that is the daemon
 
 
 def recall(file: Path, identity: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ returns, so that a value survives power loss. When that fails the change still h
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -104,7 +105,7 @@ class MachineData:
             if content == self._written:
                 return
             try:
-                await trio.to_thread.run_sync(replace_file, self.path, content)
+                await trio.to_thread.run_sync(partial(replace_file, sole_writer=True), self.path, content)
             except OSError as fault:
                 self._written = None
                 reason = fault.strerror or str(fault)

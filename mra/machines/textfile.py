@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, ClassVar, Final
 from weakref import WeakValueDictionary
 
 import trio
 
+from mra.durable import replace_file
 from mra.log import logger
 from mra.machines.prometheus import render
 
@@ -24,22 +24,12 @@ _PAUSE: Final = 1.0  # between two writes: a thousand watchers cost what one cos
 
 
 def write_textfile(path: Path, text: str) -> None:
-    """Make `path` hold `text`, mode 0644, all of it or none. Raises OSError and leaves nothing behind. Blocking.
+    """Make `path` hold `text`, readable by the exporter, which runs as another user. Raises OSError. Blocking.
 
-    Not synced to the disk: after a power loss the agent writes it anew. The temporary file does not end in `.prom`, so
-    the exporter never reads it.
+    Not synced to the disk: after a power loss the agent writes it anew. The exporter never reads the temporary file,
+    as that does not end in `.prom`.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
-        with open(handle, "wb") as stream:
-            os.fchmod(handle, 0o644)  # whatever the umask: the exporter runs as another user
-            stream.write(text.encode())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(path, text.encode(), mode=0o644, synced=False, sole_writer=True)
 
 
 class Textfile:

@@ -106,28 +106,6 @@ def test_the_file_is_readable_by_the_exporter_and_replaced_as_a_whole(tmp_path: 
     assert [entry.name for entry in tmp_path.iterdir()] == ["mra.prom"]
 
 
-def test_a_link_that_waits_at_the_temporary_place_is_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    (tmp_path / ".mra.prom.new").symlink_to(victim)
-    write_textfile(tmp_path / "mra.prom", "one 1\n")
-    assert victim.read_text() == "precious"
-
-
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
-    file = tmp_path / "mra.prom"
-    write_textfile(file, "one 1\n")
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fchmod", full)
-    with pytest.raises(OSError, match="No space"):
-        write_textfile(file, "two 2\n")
-    assert file.read_text() == "one 1\n"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["mra.prom"]
-
-
 async def test_the_file_follows_its_owners_and_forgets_the_stale(tmp_path: Path, monkeypatch, autojump_clock) -> None:
     file = tmp_path / "mra.prom"
     board = Textfile(file, lambda: [gauge("start", 7)])
