@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from mra.errors import BadInput, Busy, Refused, Unavailable
-from mra.machines.archives.download import DEFAULT_PATIENCE, Patience, download
 from mra.machines.archives.extract import extract
 from mra.machines.archives.limits import DEFAULT_LIMITS, Limits, parts_of
+from mra.machines.archives.patience import DEFAULT_PATIENCE, Patience
 from mra.machines.archives.sums import lists, tree_flaw
 from mra.machines.archives.swap import DATA_NAME, Place
 from mra.machines.archives.tree import remove
@@ -100,6 +100,9 @@ async def deploy(
         Unfit: it does, but that cannot be unpacked, is not as signed, or did not pass its check or trial.
         Unavailable: the source cannot be reached, the disk is full, or (`Busy`) someone else is deploying this.
     """
+    # The HTTP client costs the start of every agent a fifth of a second, and most never deploy anything.
+    from mra.machines.archives.download import download
+
     place = deployment.place
     with _workspace(place):
         try:

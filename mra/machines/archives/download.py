@@ -18,6 +18,7 @@ from mra import __version__
 from mra.errors import BadInput, Refused, Unavailable
 from mra.machines.archives.limits import DEFAULT_LIMITS
 from mra.machines.archives.partial import Origin, Partial
+from mra.machines.archives.patience import DEFAULT_PATIENCE, Patience
 from mra.machines.archives.source import Source, without_credentials
 from mra.machines.archives.sums import sha256_of
 
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
 USER_AGENT: Final = f"Choria Archive Watcher (mra {__version__})"
 _MOST_REDIRECTS: Final = 5
 _LATER: Final = frozenset({408, 425, 429})  # beside all of 5xx
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long one call of `download` goes on. What it has when it gives up serves the next call."""
-
-    pauses: Sequence[float] = (1.0, 5.0)  # seconds before each further attempt
-    total_seconds: float = 900.0  # bounds what a server can hold us up with by dripping
-
-
-DEFAULT_PATIENCE = Patience()
 
 
 async def download(
