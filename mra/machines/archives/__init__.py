@@ -7,7 +7,7 @@
 `deploy` walks that line for one `Deployment`; `flaw` says whether there is anything to do. All work happens in
 `<target>/tmp/mra-<creates>`, on the file system of the target, so that a rename is all it takes; loaders ignore `tmp`.
 
-Pure: source, sums (the text), limits, patience. With I/O: members, extract, tree, swap, pack (blocking), download (Trio).
+Pure: source, sums (the text), limits, patience. Blocking: members, extract, tree, swap, pack. Trio: download.
 
 Invariants
 - Nothing from an archive is read before its size and digest were checked.
