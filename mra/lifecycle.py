@@ -1,8 +1,11 @@
-"""What the agent says of itself: CloudEvents on lane `events`, below `lifecycle.event.<type>.server`.
+"""What the agent says of itself: CloudEvents on lane `events`, below `lifecycle.event.<type>.<component>`.
+
+The component is `server`, or `provision_mode_server` while the node is not enrolled.
 
     startup    once per run, when the agent runs
     upgraded   with it, when the last run of this state directory was of another version
     alive      first after a random whole number of minutes below 30, then every 30 minutes
+    provisioned  when an enrolment has been accepted and kept
     shutdown   when the agent stops in order, as the last event of the run
 
 Types, subjects and data are Choria's. Unlike there, where one `alive` object is made at the start and sent again and
@@ -30,13 +33,14 @@ if TYPE_CHECKING:
 log = logger("agent")
 SOURCE: Final = "io.choria.lifecycle"
 COMPONENT: Final = "server"
+UNPROVISIONED: Final = "provision_mode_server"
 ALIVE_SECONDS: Final = 30 * 60.0
 LATEST_FIRST_MINUTE: Final = 30
 SHUTDOWN_SECONDS: Final = 2.0
 _VERSION: Final = "agent_version"  # in table `meta`: the version that ran last
 
 
-def lifecycle_event(type_: str, identity: str, wall_ns: int, **extra: str) -> Draft:
+def lifecycle_event(type_: str, identity: str, wall_ns: int, component: str = COMPONENT, **extra: str) -> Draft:
     """One event; `extra` follows the keys that all types have."""
     protocol = f"io.choria.lifecycle.v1.{type_}"
     id_ = new_id()
@@ -44,7 +48,7 @@ def lifecycle_event(type_: str, identity: str, wall_ns: int, **extra: str) -> Dr
         "protocol": protocol,
         "id": id_,
         "identity": identity,
-        "component": COMPONENT,
+        "component": component,
         "timestamp": wall_ns // clock.NANOSECONDS,
         **extra,
     }
@@ -54,7 +58,7 @@ def lifecycle_event(type_: str, identity: str, wall_ns: int, **extra: str) -> Dr
         identity=identity,
         data=data,
         wall_ns=wall_ns,
-        subject=f"lifecycle.event.{type_}.{COMPONENT}",
+        subject=f"lifecycle.event.{type_}.{component}",
         id_=id_,
     )
 
@@ -62,10 +66,19 @@ def lifecycle_event(type_: str, identity: str, wall_ns: int, **extra: str) -> Dr
 class Lifecycle:
     """The life of one run of the agent."""
 
-    def __init__(self, outbox: Outbox, identity: str, version: str, dice: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        identity: str,
+        version: str,
+        dice: random.Random | None = None,
+        *,
+        component: str = COMPONENT,
+    ) -> None:
         self._outbox = outbox
         self._identity = identity
         self._version = version
+        self._component = component
         self._dice = dice or random.Random()  # noqa: S311 - spreads load, keeps no secret
         self._announced = False
 
@@ -101,6 +114,10 @@ class Lifecycle:
             self._announced = False
             raise
 
+    async def tell_provisioned(self) -> None:
+        """Tell that the node is enrolled. Raises MraError when that cannot be accepted."""
+        await self._outbox.append(self._event("provisioned"))
+
     async def close(self) -> None:
         """Tell that the agent stops. Takes two seconds at most and raises nothing but cancellation."""
         if not self._announced:
@@ -114,7 +131,7 @@ class Lifecycle:
             log.warning("the shutdown was not accepted in time")
 
     def _event(self, type_: str, **extra: str) -> Draft:
-        return lifecycle_event(type_, self._identity, clock.now().wall, **extra)
+        return lifecycle_event(type_, self._identity, clock.now().wall, self._component, **extra)
 
     def _remember(self, connection: Connection) -> None:
         connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_VERSION, self._version))

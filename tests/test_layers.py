@@ -52,7 +52,17 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     (
         "where they meet",
         True,
-        ("mra.app", "mra.control", "mra.machinery", "mra.options", "mra.settings", "mra.status", "mra.verbs"),
+        (
+            "mra.app",
+            "mra.control",
+            "mra.enrolled",
+            "mra.machinery",
+            "mra.options",
+            "mra.producers",
+            "mra.settings",
+            "mra.status",
+            "mra.verbs",
+        ),
     ),
     ("command line", True, ("mra.agent", "mra.cli")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,21 +11,29 @@ import msgspec
 from mra.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class AgentTable(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    state: str
+    name: str = ""  # the host's
+    state: str = ""  # see `Values.default_state`
 
 
 class SaasTable(msgspec.Struct, forbid_unknown_fields=True):
-    urls: list[str]
+    urls: list[str] = msgspec.field(default_factory=list)  # what enrolment says
     user: str | None = None
     password_file: str | None = None
     tls_ca: str | None = None
     durability: str = "synced"
     customer: str | None = None
+
+
+class ProvisioningTable(msgspec.Struct, forbid_unknown_fields=True):
+    token: str = "provisioning.jwt"  # noqa: S105 - the name of a file
+    tls_ca: str | None = None
 
 
 class OutboxTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,8 +81,9 @@ class MachinesTable(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):
-    agent: AgentTable
-    saas: SaasTable
+    agent: AgentTable = msgspec.field(default_factory=AgentTable)
+    saas: SaasTable = msgspec.field(default_factory=SaasTable)
+    provisioning: ProvisioningTable = msgspec.field(default_factory=ProvisioningTable)
     outbox: OutboxTable = msgspec.field(default_factory=OutboxTable)
     lanes: dict[str, LaneTable] = msgspec.field(default_factory=dict)
     uplink: UplinkTable = msgspec.field(default_factory=UplinkTable)
@@ -82,12 +92,24 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     machines: MachinesTable = msgspec.field(default_factory=MachinesTable)
 
 
-def parse_document(text: str, file: Path) -> Document:
-    """The tables of `text`, whose values are still as written. Raises BadInput, which names `file`."""
+# What an enrolment may say in the place of a file that says nothing; the rest of its configuration is for others.
+FROM_ENROLMENT = ("facts.full", "facts.refresh", "machines.signing_key", "saas.durability")
+
+
+def parse_document(text: str, file: Path, granted: Mapping[str, str] = NOTHING) -> Document:
+    """The tables of `text`, whose values are still as written. Raises BadInput, which names `file`.
+
+    `granted` are settings by an enrolment, such as `{"machines.signing_key": "..."}`: those of FROM_ENROLMENT count
+    where the file is silent.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{file} is not valid TOML ({error}): correct that line.") from error
+    for name in granted.keys() & set(FROM_ENROLMENT):
+        table, _, key = name.partition(".")
+        if isinstance(raw.setdefault(table, {}), dict):
+            raw[table].setdefault(key, granted[name])
     try:
         return msgspec.convert(raw, Document)
     except msgspec.ValidationError as error:

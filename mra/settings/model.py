@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mra.aio.session import Access
+    from mra.enrol.service import EnrolSettings
     from mra.facts.settings import FactsSettings
     from mra.outbox.policy import OutboxSettings
     from mra.submit.intake import IntakeSettings
@@ -44,12 +45,16 @@ class Settings:
     state: Path
     access: Access
     durability: str
+    role: str  # of this node, as its enrolment says; empty otherwise
     customer: str | None  # whose desired state the agent follows; None when it follows none
     outbox: OutboxSettings
     uplink: UplinkSettings
     facts: FactsSettings | None  # None when facts are switched off
     submit: IntakeSettings
     machines: MachinesSettings
+    file: Path = field(compare=False)  # where they were read
+    names_itself: bool  # whether the file says how the node is called, or its host does
+    enrol: EnrolSettings | None  # None when the file says by itself how the SaaS is reached
     takes_submissions: bool  # whether the daemon serves the socket; the file can be written to all the same
 
     @property

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mra.enrol.names import safe_name
 from mra.errors import BadInput
-from mra.settings.document import parse_document
+from mra.settings.document import ProvisioningTable, parse_document
 from mra.settings.sections import build_settings
 from mra.settings.values import Values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mra.aio.session import Access
@@ -19,25 +22,48 @@ if TYPE_CHECKING:
     from mra.settings.model import Settings
 
 
-def read_settings(file: Path, *, secrets: bool = True) -> Settings:
+def read_settings(file: Path, *, secrets: bool = True, granted: Mapping[str, str] | None = None) -> Settings:
     """Settings from `file`; paths in it are relative to it. Raises BadInput.
+
+    A file that does not exist counts as an empty one where a provisioning token stands beside it. `granted` are
+    settings by an enrolment, for those that the file does not name.
 
     Without `secrets` the files that hold them are not looked at, and `access` opens nothing: for commands that any
     user may run.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"Cannot read the configuration {file} ({error.strerror}): check --config.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{file} is not UTF-8 text: rewrite it.") from error
-    document, values = parse_document(text, file), Values(file)
-    settings = build_settings(document, values)
+    document, values = parse_document(_text(file), file, granted or {}), Values(file)
+    names_itself = bool(document.agent.name)
+    document.agent.name = document.agent.name or _host_name(values)
+    settings = replace(build_settings(document, values), names_itself=names_itself)
     if not secrets:
         return settings
     if settings.machines.extra_ca:
         _trusting("machines.extra_ca", settings.machines.extra_ca, values)
     return replace(settings, access=_with_secrets(settings.access, document.saas, values))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        token = ProvisioningTable().token
+        if file.with_name(token).exists():
+            return ""
+        raise BadInput(
+            f"Cannot read the configuration {file} (there is none): check --config, or copy the SaaS's {token} there."
+        ) from error
+    except OSError as error:
+        raise BadInput(f"Cannot read the configuration {file} ({error.strerror}): check --config.") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file} is not UTF-8 text: rewrite it.") from error
+
+
+def _host_name(values: Values) -> str:
+    name = socket.gethostname()
+    try:
+        return safe_name(name)
+    except BadInput as error:
+        raise values.bad("agent.name", "", f"this host is called {name[:60]!r}, so write a name") from error
 
 
 def _with_secrets(access: Access, raw: SaasTable, values: Values) -> Access:

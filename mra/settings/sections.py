@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mra.aio.session import Access
 from mra.config.index import check_customer
+from mra.enrol.service import EnrolSettings
 from mra.errors import BadInput
 from mra.facts.settings import FactsSettings
 from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, OutboxSettings, Overflow
@@ -29,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def build_settings(document: Document, values: Values) -> Settings:
     """The settings of a whole file. The `access` in them holds no secret yet. Raises BadInput."""
+    document.agent.state = document.agent.state or values.default_state()
     name = document.agent.name
     if not _NAME.fullmatch(name):
         raise values.bad("agent.name", name, "use 1 to 64 letters, digits, dashes or underscores")
@@ -39,6 +41,7 @@ def build_settings(document: Document, values: Values) -> Settings:
         state=values.path(document.agent.state),
         access=_access(document.saas, name, values),
         durability=document.saas.durability,
+        role="",
         customer=_customer(document.saas.customer, values),
         outbox=_outbox(document.outbox, document.lanes, values),
         uplink=_uplink(document.uplink, values),
@@ -46,11 +49,26 @@ def build_settings(document: Document, values: Values) -> Settings:
         submit=_submit(document, values),
         machines=_machines(document.machines, document.agent.state, values),
         takes_submissions=document.submit.enabled,
+        file=values.file,
+        names_itself=True,
+        enrol=None if document.saas.urls else _enrol(document, values),
+    )
+
+
+def _enrol(document: Document, values: Values) -> EnrolSettings:
+    raw = document.provisioning
+    return EnrolSettings(
+        directory=values.path(document.agent.state) / "identity",
+        token=values.path(raw.token),
+        identity=document.agent.name,
+        ca=None if raw.tls_ca is None else values.path(raw.tls_ca),
+        retry_first=values.duration("uplink.retry_first", document.uplink.retry_first),
+        retry_cap=values.duration("uplink.retry_cap", document.uplink.retry_cap),
     )
 
 
 def _access(raw: SaasTable, name: str, values: Values) -> Access:
-    if not raw.urls:
+    if not raw.urls and (raw.user or raw.password_file or raw.customer):
         raise values.bad("saas.urls", [], 'write at least one address such as "nats://127.0.0.1:4222"')
     for url in raw.urls:
         if not url.startswith(("nats://", "tls://", "ws://", "wss://")):

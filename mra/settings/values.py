@@ -27,6 +27,11 @@ class Values:
         """An absolute path."""
         return (self.file.parent / Path(text).expanduser()).absolute()
 
+    def default_state(self) -> str:
+        """`/var/lib/NAME` for a configuration in `/etc/NAME`; otherwise `state` beside the configuration."""
+        directory = self.file.parent.absolute()
+        return f"/var/lib/{directory.name}" if directory.parent == Path("/etc") else "state"
+
     def bad(self, key: str, value: Any, remedy: str) -> BadInput:
         """The error to raise for a value that makes no sense."""
         return BadInput(f"{self.file}: {key} is {value!r}: {remedy}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mra.aio.session import Access, Session, Silent, open_session
+from mra.aio.session import Access, CredentialsRefused, Session, Silent, open_session
 from mra.backoff import full_jitter
 from mra.errors import LinkLost, MraError
 from mra.log import logger
@@ -71,6 +71,8 @@ async def run_uplink(
             _note_lost(status, _first(group))
         except* MraError as group:
             is_refused = True
+            if group.subgroup(CredentialsRefused):
+                status.refused.set()
             _note_lost(status, _first(group))
         except* Exception as group:
             # A bug in a client library must not end the draining for good; the next session starts afresh.
@@ -132,6 +134,7 @@ def _note_connected(status: LinkStatus, session: Session) -> None:
     status.attempts = 0
     status.connections += 1
     status.last_error = None
+    status.refused = trio.Event()
     log.info("connected", server=session.server)
 
 

@@ -64,6 +64,7 @@ class LinkStatus:
     since: float = 0.0  # Trio time of the last change of state
     last_error: str | None = None
     lanes: dict[Lane, LaneStatus] = field(default_factory=lambda: {lane: LaneStatus() for lane in Lane})
+    refused: trio.Event = field(default_factory=trio.Event)  # set while the SaaS does not take who we say we are
 
     def become(self, state: str) -> None:
         """Change state, and remember when."""
