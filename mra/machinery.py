@@ -9,6 +9,7 @@ from mra.errors import Unavailable
 from mra.machines.context import NoDesired, Services, Stored
 from mra.machines.delivery import MACHINES_MANAGER
 from mra.machines.fleet import Fleet
+from mra.machines.overrides import Overrides
 from mra.machines.trial import FleetTrials
 from mra.machines.watchers.registry import registry
 
@@ -51,6 +52,7 @@ def build_fleet(
         facts=facts,
         desired=Buckets(mirror) if mirror else NoDesired(),
         governors=governors,
+        overrides=Overrides(machines.overrides),
         status=status,
         text_file_directory=machines.text_files,
         signing_key=key,
@@ -59,7 +61,8 @@ def build_fleet(
         look_soon=lambda: fleet.look_soon(),
         extra_ca=machines.extra_ca,
     )
-    fleet = Fleet(machines.directory, services, kinds, _compiled_in(options, follows=bool(key and mirror)))
+    compiled_in = _compiled_in(options, follows=bool(key and mirror))
+    fleet = Fleet(machines.directory, services, kinds, compiled_in, scan_seconds=machines.scan_seconds)
     return fleet
 
 

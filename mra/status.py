@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,10 @@ from mra import __version__, clock
 from mra.outbox import inspection, sqlite
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from mra.config.mirror import MirrorStatus
+    from mra.machines.picture import MachinePicture
     from mra.outbox.outbox import Outbox
     from mra.settings import Settings
     from mra.supervise import Supervisor
@@ -47,6 +51,7 @@ async def from_daemon(
     started: float,
     version: str = __version__,
     desired: MirrorStatus | None = None,
+    pictures: Callable[[], Sequence[MachinePicture]] = tuple,
 ) -> dict[str, Any]:
     """The status as the running daemon sees it."""
     lanes = await outbox.read(inspection.lane_reports, clock.now())
@@ -71,6 +76,7 @@ async def from_daemon(
             "ballast": outbox.ballast.is_set,
         },
         "desired": _desired_report(desired),
+        "machines": _machines_report(pictures()),
         "services": {name: asdict(status) for name, status in supervisor.services.items()},
     }
 
@@ -86,6 +92,14 @@ def _desired_report(desired: MirrorStatus | None) -> dict[str, Any] | None:
         "revision": desired.revision,
         "checked": checked,  # seconds ago
         "last_error": desired.last_error,
+    }
+
+
+def _machines_report(pictures: Sequence[MachinePicture]) -> dict[str, Any]:
+    """How many machines there are in each condition, and what is wrong with which."""
+    return {
+        "conditions": dict(Counter(picture.condition.value for picture in pictures)),
+        "problems": {picture.name: picture.problem for picture in pictures if picture.problem},
     }
 
 

@@ -107,6 +107,7 @@ async def test_facts_can_be_switched_off(config):
         ('[submit]\nmode = "rw"', "agent.toml: submit.mode is 'rw'"),
         ('[machines]\nsigning_key = "abc"', "agent.toml: machines.signing_key is 'abc'"),
         ('[machines]\nextra_ca = "nowhere.pem"', "agent.toml: machines.extra_ca is '"),
+        ('[machines]\nscan = "10ms"', "agent.toml: machines.scan is '10ms': use 1s to 1h"),
         ("[facts]\nall = true", "agent.toml: unknown key `all`"),
     ],
 )

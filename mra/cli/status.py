@@ -63,6 +63,8 @@ def _print(document: dict[str, Any]) -> None:
             "SaaS storage": f"{document['durability']} (as declared)",
             "Outbox": f"{outbox['path']}  {show_size(outbox['used_bytes'])} of {show_size(outbox['max_bytes'])},"
             f" disk has {show_size(outbox['disk_free'])} free",
+            "Desired state": _desired(document.get("desired")),
+            "Machines": _machines(document.get("machines")),
             "SQLite": document["sqlite"],
         }
     )
@@ -90,7 +92,25 @@ def _print(document: dict[str, Any]) -> None:
     _print_problems(document)
 
 
+def _desired(desired: dict[str, Any] | None) -> str | None:
+    if desired is None:
+        return None
+    known = f", {desired['keys']} keys at revision {desired['revision']}" if desired["revision"] else ""
+    checked = "" if desired["checked"] is None else f", the newest {show_duration(desired['checked'])} ago"
+    return f"{desired['state']}{known}{checked}"
+
+
+def _machines(machines: dict[str, Any] | None) -> str | None:
+    if machines is None:
+        return None
+    return ", ".join(f"{count} {condition}" for condition, count in sorted(machines["conditions"].items())) or "none"
+
+
 def _print_problems(document: dict[str, Any]) -> None:
+    if problem := (document.get("desired") or {}).get("last_error"):
+        click.echo(f"desired state: {problem}")
+    for name, problem in (document.get("machines") or {}).get("problems", {}).items():
+        click.echo(f"machine {name}: {problem}")
     for name, lane in document["lanes"].items():
         if problem := lane["held"] or lane.get("last_error"):
             click.echo(f"{name}: {problem}")

@@ -74,6 +74,8 @@ class SubmitTable(msgspec.Struct, forbid_unknown_fields=True):
 class MachinesTable(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool = True
     directory: str | None = None
+    scan: str | int | float = "10s"
+    overrides: str | None = None
     signing_key: str = ""
     deny: list[str] = msgspec.field(default_factory=list)
     text_files: str | None = None

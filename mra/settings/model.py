@@ -23,6 +23,8 @@ class MachinesSettings:
     Attributes:
         enabled: whether the daemon runs any.
         directory: each directory in it that holds a `machine.yaml` is one.
+        scan_seconds: how often that is looked through for what is new, changed or gone.
+        overrides: a YAML or JSON file with values for nagios checks, by machine, if there is one.
         signing_key: ed25519 public key in hex, of whoever signs plugin specifications; empty when none is asked for.
         deny: names of plugins and machines that may not run.
         text_files: where a Prometheus node exporter reads files, if one does.
@@ -31,6 +33,8 @@ class MachinesSettings:
 
     enabled: bool
     directory: Path
+    scan_seconds: float
+    overrides: Path | None
     signing_key: str
     deny: frozenset[str]
     text_files: Path | None

@@ -166,9 +166,14 @@ def _submit(document: Document, values: Values) -> IntakeSettings:
 def _machines(raw: MachinesTable, state: str, values: Values) -> MachinesSettings:
     if raw.signing_key and not re.fullmatch(r"[0-9A-Fa-f]{64}", raw.signing_key):
         raise values.bad("machines.signing_key", raw.signing_key, "write the ed25519 public key as 64 hex digits")
+    scan_seconds = values.duration("machines.scan", raw.scan)
+    if not 1 <= scan_seconds <= 3600:
+        raise values.bad("machines.scan", raw.scan, "use 1s to 1h")
     return MachinesSettings(
         enabled=raw.enabled,
         directory=values.path(raw.directory or str(Path(state) / "machines")),
+        scan_seconds=scan_seconds,
+        overrides=None if raw.overrides is None else values.path(raw.overrides),
         signing_key=raw.signing_key,
         deny=frozenset(raw.deny),
         text_files=None if raw.text_files is None else values.path(raw.text_files),

@@ -88,12 +88,16 @@ async def test_a_new_machine_is_found_at_the_next_scan(run, put):
     assert conditions(fleet) == {"pump": "running"}
 
 
-async def test_scans_come_every_ten_seconds(store, journal, put, mock_clock):
+@pytest.mark.parametrize(("settings", "seconds"), [({}, SCAN_SECONDS), ({"scan_seconds": 90.0}, 90.0)])
+async def test_scans_come_every_ten_seconds_or_as_often_as_is_set(store, journal, put, mock_clock, settings, seconds):
     async with trio.open_nursery() as nursery:
-        fleet = Fleet(store, services(journal), KINDS)
+        fleet = Fleet(store, services(journal), KINDS, **settings)
         await nursery.start(fleet.run)
         put("pump", manifest("pump"))
-        mock_clock.jump(SCAN_SECONDS)
+        mock_clock.jump(seconds - 1)
+        await wait_all_tasks_blocked()
+        assert not fleet.pictures()
+        mock_clock.jump(1)
         mock_clock.rate = 1  # the scan itself runs in a thread
         await wait_for(fleet.pictures)
         nursery.cancel_scope.cancel()

@@ -46,7 +46,7 @@ class Partial:
     def begin(self, origin: Origin) -> None:
         """Start anew, with the note first: bytes without one are never taken for a beginning."""
         self.remove()
-        replace_file(self._note, msgspec.json.encode(origin))
+        replace_file(self._note, msgspec.json.encode(origin), sole_writer=True)  # its directory is locked
         self.file.touch(mode=0o600)
 
     def remove(self) -> None:
