@@ -26,6 +26,9 @@ class SaasTable(msgspec.Struct, forbid_unknown_fields=True):
     urls: list[str] = msgspec.field(default_factory=list)  # what enrolment says
     user: str | None = None
     password_file: str | None = None
+    user_jwt_file: str | None = None
+    nkey_file: str | None = None
+    credentials_file: str | None = None
     tls_ca: str | None = None
     durability: str = "synced"
     customer: str | None = None

@@ -7,6 +7,7 @@ import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mra.credentials import from_creds, from_files
 from mra.enrol.names import safe_name
 from mra.errors import BadInput
 from mra.settings.document import ProvisioningTable, parse_document
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mra.aio.session import Access
+    from mra.credentials import Credentials
     from mra.settings.document import SaasTable
     from mra.settings.model import Settings
 
@@ -39,7 +41,24 @@ def read_settings(file: Path, *, secrets: bool = True, granted: Mapping[str, str
         return settings
     if settings.machines.extra_ca:
         _trusting("machines.extra_ca", settings.machines.extra_ca, values)
-    return replace(settings, access=_with_secrets(settings.access, document.saas, values))
+    settings = replace(settings, access=_with_secrets(settings.access, document.saas, values))
+    credentials = _credentials(document.saas, values)
+    return settings if credentials is None else _with_credentials(settings, credentials, values)
+
+
+def _credentials(raw: SaasTable, values: Values) -> Credentials | None:
+    if raw.credentials_file is not None:
+        return from_creds(values.path(raw.credentials_file))
+    if raw.user_jwt_file is not None and raw.nkey_file is not None:
+        return from_files(values.path(raw.user_jwt_file), values.path(raw.nkey_file))
+    return None
+
+
+def _with_credentials(settings: Settings, credentials: Credentials, values: Values) -> Settings:
+    if credentials.name != settings.name:  # the permissions of its inbox, and its checkpoints, go by that name
+        raise values.bad("agent.name", settings.name, f"the credentials are for {credentials.name!r}: use that name")
+    access = replace(settings.access, user_jwt=credentials.user_jwt, sign=credentials.sign)
+    return replace(settings, access=access, customer=settings.customer or credentials.account)
 
 
 def _text(file: Path) -> str:

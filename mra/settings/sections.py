@@ -68,14 +68,24 @@ def _enrol(document: Document, values: Values) -> EnrolSettings:
 
 
 def _access(raw: SaasTable, name: str, values: Values) -> Access:
-    if not raw.urls and (raw.user or raw.password_file or raw.customer):
+    named = (raw.user, raw.password_file, raw.user_jwt_file, raw.nkey_file, raw.credentials_file, raw.customer)
+    if not raw.urls and any(named):
         raise values.bad("saas.urls", [], 'write at least one address such as "nats://127.0.0.1:4222"')
     for url in raw.urls:
         if not url.startswith(("nats://", "tls://", "ws://", "wss://")):
             raise values.bad("saas.urls", url, "start it with nats:// or tls://")
+    _check_proofs(raw, values)
+    return Access(tuple(raw.urls), name)
+
+
+def _check_proofs(raw: SaasTable, values: Values) -> None:
+    """One way to prove who the agent is, and both halves of it."""
     if (raw.user is None) != (raw.password_file is None):
         raise BadInput(f"{values.file}: saas.user and saas.password_file go together: write both or neither.")
-    return Access(tuple(raw.urls), name)
+    if (raw.user_jwt_file is None) != (raw.nkey_file is None):
+        raise BadInput(f"{values.file}: saas.user_jwt_file and saas.nkey_file go together: write both or neither.")
+    if sum(way is not None for way in (raw.user, raw.nkey_file, raw.credentials_file)) > 1:
+        raise BadInput(f"{values.file}: saas names several credentials: keep one way to prove who the agent is.")
 
 
 def _customer(customer: str | None, values: Values) -> str | None:

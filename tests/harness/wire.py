@@ -19,7 +19,7 @@ import trio
 from tests.harness.protocol import Failure, Info, Message, Parser, Ping, Pong, encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 ANSWER_SECONDS = 20
 BATCH = 1_000
@@ -71,11 +71,11 @@ class Wire:
         self._inbox = f"{inbox}.{secrets.token_hex(8)}"
         self._questions = itertools.count(1)
 
-    async def _hello(self, user: str, password: str) -> None:
+    async def _hello(self, prove: Callable[[Info], Mapping[str, str]]) -> None:
         info = await self._next()
         if not isinstance(info, Info):
             raise WireError(f"the server began with {info!r} instead of INFO")
-        options = {"user": user, "pass": password, "verbose": False, "pedantic": False, "headers": True}
+        options = {**prove(info), "verbose": False, "pedantic": False, "headers": True}
         options |= {"no_responders": True, "lang": "tests", "version": "1", "protocol": 1}
         await self._stream.send_all(f"CONNECT {json.dumps(options)}\r\nSUB {self._inbox}.* 1\r\n".encode())
         await self.flush()
@@ -141,6 +141,21 @@ class Wire:
         """Configuration and state of one stream."""
         return await self.ask(f"$JS.API.STREAM.INFO.{stream}")
 
+    async def subscribe(self, subject: str) -> None:
+        """Have messages on a subject delivered too; raises `WireError` when the server forbids it."""
+        await self._stream.send_all(f"SUB {subject} {next(self._questions) + 1}\r\n".encode())
+        await self.flush()
+
+    async def heard(self) -> list[Message]:
+        """What was delivered unasked, up to now."""
+        found: list[Message] = []
+        with trio.fail_after(ANSWER_SECONDS):
+            await self._stream.send_all(b"PING\r\n")
+            while not isinstance(said := await self._next(), Pong):
+                if isinstance(said, Message):
+                    found.append(said)
+        return found
+
     async def store(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Publish one message into the stream that listens there; the server's acknowledgement."""
         return self._checked(subject, await self.request(subject, body, headers))
@@ -201,8 +216,17 @@ async def open_wire(
     port: int, user: str, password: str, *, host: str = "127.0.0.1", inbox: str = "_INBOX"
 ) -> AsyncIterator[Wire]:
     """Connect for the length of the block. Raises `OSError` without a server, `WireError` when it refuses."""
+    async with open_proven_wire(port, lambda _: {"user": user, "pass": password}, host=host, inbox=inbox) as wire:
+        yield wire
+
+
+@asynccontextmanager
+async def open_proven_wire(
+    port: int, prove: Callable[[Info], Mapping[str, str]], *, host: str = "127.0.0.1", inbox: str = "_INBOX"
+) -> AsyncIterator[Wire]:
+    """Connect as whoever `prove` shows the server that we are, for the length of the block."""
     async with await trio.open_tcp_stream(host, port) as stream:
         wire = Wire(stream, inbox)
         with trio.fail_after(ANSWER_SECONDS):
-            await wire._hello(user, password)
+            await wire._hello(prove)
         yield wire
