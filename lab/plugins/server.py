@@ -93,10 +93,10 @@ class Handler(BaseHTTPRequestHandler):
         if not begin.isdecimal() or self.headers.get("If-Range", tag) != tag:
             self.answer(200, content, ETag=tag)
         elif int(begin) >= len(content):
-            self.answer(416, b"", **{"Content-Range": f"bytes */{len(content)}"})
+            self.answer(416, b"", send=None, **{"Content-Range": f"bytes */{len(content)}"})
         else:
             rest = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-            self.answer(206, content[int(begin) :], **{"ETag": tag, "Content-Range": rest})
+            self.answer(206, content[int(begin) :], send=None, **{"ETag": tag, "Content-Range": rest})
 
     def answer(self, status: int, body: bytes, *, send: int | None = None, **headers: str) -> None:
         """Send an answer; with `send`, only so many bytes of what was announced, and then end the connection."""

@@ -127,6 +127,7 @@ class ArchiveWatcher(PollingWatcher[ArchiveProperties]):
         except Unfit as refusal:
             until = trio.current_time() + _UNFIT_SECONDS
             self._begun, self._unfit = None, (_version(deployment), refusal.sentence, until)
+            self.context.services.look_soon()  # the version before is back, and shall run
             raise
         except BaseException:
             self._begun = None

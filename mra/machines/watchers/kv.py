@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
-from mra.errors import BadInput, MraError
+from mra.errors import BadInput, MraError, Unavailable
 from mra.machines import decode, gjson, hiera
 from mra.machines.decode import Properties
 from mra.machines.manifest import IntervalRule
@@ -151,7 +152,9 @@ class KvWatcher(PollingWatcher[KvProperties]):
         while True:
             try:
                 key = self.context.expand(self.properties.key)
-                stored = await desired.get(bucket, key)
+                stored = None
+                with suppress(Unavailable):  # nothing is known yet, and the first that is will be a change
+                    stored = await desired.get(bucket, key)
                 await desired.wait_changed(bucket, key, stored.revision if stored else None)
             except MraError:
                 await trio.sleep(_RETRY_SECONDS)  # the polls report why

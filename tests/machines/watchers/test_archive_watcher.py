@@ -104,8 +104,11 @@ async def test_a_version_that_does_not_run_is_taken_back_and_left_alone_for_an_h
     await first.watchers[0].turn()
     before = snapshot(store / "echo")
     packed, *digests = plugin_tgz(run__sh=b"two")
-    trials = Trials(prove="the pump does not start")
-    second = manager(artifacts, store, journal, packed=packed, digests=digests, trials=trials)
+    trials, looks = Trials(prove="the pump does not start"), []
+    second = manager(
+        artifacts, store, journal, packed=packed, digests=digests, trials=trials,
+        look_soon=lambda: looks.append((store / "echo" / "run.sh").exists()),
+    )  # fmt: skip
     await second.fire("start")
     for _ in range(2):
         await second.watchers[0].turn()
@@ -113,6 +116,7 @@ async def test_a_version_that_does_not_run_is_taken_back_and_left_alone_for_an_h
         await second.fire("stop")
         await second.fire("start")
     assert trials.proved == [store / "echo"]
+    assert looks == [False], "the fleet is asked to look once the version before is back"
     assert len(artifacts.requests) == 2
     assert snapshot(store / "echo") == before
 

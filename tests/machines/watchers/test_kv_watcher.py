@@ -193,6 +193,17 @@ async def test_a_watched_value_arrives_at_once(pump, buckets, how, nursery):
     await wait_for(lambda: machine.data.copy() == {})
 
 
+async def test_the_first_value_that_is_ever_known_arrives_at_once(pump, buckets, nursery):
+    buckets.missing = True
+    machine = pump(more="interval: 1h", mode="watch")
+    nursery.start_soon(machine.run)
+    await wait_for(lambda: machine.watchers[0].trouble)
+    await wait_all_tasks_blocked()
+    buckets.missing = False
+    buckets.put("CONFIG", "pump", "x")
+    await wait_for(lambda: machine.data.get("CONFIG_pump") == "x")
+
+
 async def test_it_announces_its_state_and_nothing_else(pump, buckets, journal, autojump_clock, nursery):
     buckets.missing = True
     machine = pump(more="interval: 10s, announce_interval: 1m")
