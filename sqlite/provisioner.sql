@@ -35,7 +35,6 @@ CREATE TABLE node (
   enrolled    INTEGER NOT NULL,
   renewed     INTEGER NOT NULL,
   expires     INTEGER NOT NULL,
-  denied      INTEGER,                 -- since when it may not renew; NULL while it may
   PRIMARY KEY (customer, identity),
   UNIQUE (customer, name)
 ) STRICT, WITHOUT ROWID;

@@ -58,12 +58,13 @@ async def _main(settings: Settings, options: Options) -> None:
 
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stop, nursery.cancel_scope)
+        await nursery.start(watch_signals, stop, nursery.cancel_scope)
         await run_agent(settings, stop, options)
         nursery.cancel_scope.cancel()
 
 
-async def _watch_signals(stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+async def watch_signals(stop: trio.Event, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+    """Set `stop` at the first SIGTERM or SIGINT, cancel `everything` at the second; until cancelled."""
     import trio
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -15,7 +15,10 @@ from mra.cli.saas_config import config
 from mra.cli.saas_customers import customer
 from mra.cli.saas_governors import governors
 from mra.cli.saas_init import init
+from mra.cli.saas_node import node
 from mra.cli.saas_plugins import plugins
+from mra.cli.saas_provisioner import provisioner
+from mra.cli.saas_token import token
 from mra.errors import Unavailable
 from mra.units import parse_duration
 
@@ -32,6 +35,8 @@ def saas() -> None:
       mra saas init /srv/saas
       mra saas streams apply --saas /srv/saas
       mra saas customer add acme --saas /srv/saas
+      mra saas token acme --role tools --saas /srv/saas
+      mra saas provisioner --saas /srv/saas
       mra saas verify --customer acme
       mra saas config put acme limits limits.json
       mra saas plugins publish acme signed.json
@@ -40,6 +45,9 @@ def saas() -> None:
 
 saas.add_command(init)
 saas.add_command(customer)
+saas.add_command(token)
+saas.add_command(node)
+saas.add_command(provisioner)
 saas.add_command(config)
 saas.add_command(governors)
 saas.add_command(plugins)

@@ -92,6 +92,10 @@ class Reach:
         """A connection as the one that pushes accounts."""
         return self._access(self.directory().creds_file("sys"))
 
+    def provisioner(self) -> Access:
+        """A connection as the one that enrols nodes."""
+        return self._access(self.directory().creds_file("provisioner"))
+
     def directory(self) -> Directory:
         """The directory of the SaaS, which some commands cannot do without."""
         from mra.saas.directory import Directory

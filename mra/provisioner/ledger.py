@@ -77,7 +77,7 @@ def check(connection: Connection, case: Case, now: float) -> Grant | None:
     """
     check_token(connection, case.entitlement.token_id)
     node = connection.execute(
-        "SELECT public_key, public_nkey, request, answer, denied FROM node WHERE customer = ? AND identity = ?",
+        "SELECT public_key, public_nkey, request, answer FROM node WHERE customer = ? AND identity = ?",
         case.key,
     ).fetchone()
     _check_identity(case, node)
@@ -103,8 +103,6 @@ def _check_identity(case: Case, node: Any) -> None:
         if case.entitlement.renews:
             raise Refused(f"{identity} of {customer} is not enrolled any more: enrol with a provisioning token.")
         return
-    if node[4] is not None:
-        raise Refused(f"{identity} of {customer} has been denied: ask the SaaS.")
     if node[0] not in (statement.public_key, statement.previous):
         raise Refused(f"{identity} of {customer} belongs to another key: use that, or have the SaaS forget the node.")
 
@@ -138,7 +136,7 @@ def commit(connection: Connection, case: Case, grant: Grant, now: float) -> Gran
             return before
         statement, second = case.statement, int(now)
         connection.execute(
-            "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (customer, identity) "
+            "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (customer, identity) "
             "DO UPDATE SET role = excluded.role, public_key = excluded.public_key, public_nkey = excluded.public_nkey, "
             "token_id = excluded.token_id, request = excluded.request, answer = excluded.answer, "
             "renewed = excluded.renewed, expires = excluded.expires",
