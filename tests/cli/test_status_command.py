@@ -40,6 +40,10 @@ def lines(text):
     return dict(line.split("  ", 1) for line in text.splitlines() if "  " in line)
 
 
+async def conditions(ask):
+    return {machine["condition"] for machine in await trio.to_thread.run_sync(ask)}
+
+
 async def test_people_see_how_desired_state_and_the_machines_stand(config, capsys):
     settings = read_settings(config)
     stop = trio.Event()
@@ -47,7 +51,7 @@ async def test_people_see_how_desired_state_and_the_machines_stand(config, capsy
         await nursery.start(run_agent, settings, stop)
         ask = partial(ask_daemon, settings.socket, "machines.ls")
         with trio.fail_after(20):
-            while len(await trio.to_thread.run_sync(ask)) < 2:  # noqa: ASYNC110 - nothing tells of it
+            while await conditions(ask) != {"running", "refused"}:  # noqa: ASYNC110 - nothing tells of it
                 await trio.sleep(0.02)
         assert await trio.to_thread.run_sync(invoke, ["status", "--config", str(config)]) == 0
         stop.set()
