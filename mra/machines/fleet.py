@@ -63,7 +63,6 @@ class Fleet:
         await self._recover()
         try:
             async with trio.open_nursery() as self._nursery:
-                await self._recover()
                 for compiled in self._compiled_in:
                     await self._load(compiled)
                 await self.scan()
@@ -138,13 +137,6 @@ class Fleet:
             for transition in machine.manifest.subscriptions.get(subscription, ()):
                 if self._nursery is not None:
                     self._nursery.start_soon(_fire, machine, transition, name=f"{machine.manifest.name} follows {name}")
-
-    async def _recover(self) -> None:
-        """Put deployments right that a kill cut short, before anything is loaded from them."""
-        try:
-            await trio.to_thread.run_sync(recover, self.store)
-        except (MraError, OSError) as fault:
-            log.error("deployments cannot be put right", store=str(self.store), reason=str(fault))
 
     def _machines(self) -> list[Machine]:
         return [berth.machine for berth in self._berths.values() if berth.machine is not None]
