@@ -62,6 +62,7 @@ class FakeSaas:
     full: bool = False
     sealed: bool = False
     remembers_ids: bool = True  # False closes the duplicate window
+    took_single_rows: bool = False
     compares: bool = True  # False takes the compare-and-swap away: the negative control
     silent: set[Lane] = field(default_factory=set)  # no answers about these
     refuses: Callable[[str], bool] = lambda id_: False
@@ -229,6 +230,7 @@ class FakeLink:
         await self._operate(batch.lane, f"publish {_range(batch)}", lambda: self._publish(batch))
 
     def _publish(self, batch: Batch) -> None:
+        self._saas.took_single_rows = True
         if self._saas.full:
             raise NoRoom("the fake is full")
         known = {message.id for message in self._saas.lane(batch.lane).rows} if self._saas.remembers_ids else set()

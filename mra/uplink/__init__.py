@@ -15,15 +15,25 @@ Modules, pure ones first:
     batch.py       rows as frames for the wire
     answers.py     what an answer of JetStream means for us
     reconcile.py   our marks against the SaaS's checkpoint: in step, ahead, behind, foreign
+    status.py      what `mra status` shows of all this
     pace.py        how large the next batch may be, so that lanes share the link
     link.py        the seam: what a lane needs of the SaaS
     jetstream.py   the seam on a real session
+    recovery.py    after every connect and everything unclear: carry out what reconcile.py says
     lane.py        task: one lane, from its rows to its settlements
     service.py     task: connect, run the lanes, lose the link, back off, again
+
+Where a stream takes no atomic batches, rows are published one by one, with message ids: exactly once only within the
+stream's duplicate window, and `mra status` says so. There a row may name a predecessor that was refused and parked,
+which `mra saas verify` then shows as missing.
+
+What no writer can notice: a copy of this database that delivered for weeks and is then lost together with a SaaS that
+is restored from before; and `mra outbox adopt` after such a restore. Both need a person to say which rows count.
 
 Invariants:
   * nothing is settled but by a checkpoint of ours that the SaaS holds;
   * rows are staged only after their claim is on disk, and a claim is lifted only after a checkpoint was read;
+  * a row that was published singly is never put into an atomic batch before a checkpoint covers it;
   * at most one batch of a lane is being committed; the next may be staged behind it;
   * a rewind happens only after the SaaS accepted a compare-and-swap against the older checkpoint, so that a stale
     replica cannot cause one.

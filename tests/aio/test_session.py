@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import trio.testing
 
 from mra.aio.session import Access, frame, open_session
 from mra.errors import LinkLost, Misconfigured
-from tests.harness.saas import EVENTS, Saas, open_saas
+from tests.harness.saas import EVENTS, LAB, Saas, open_saas
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,3 +104,59 @@ async def test_a_server_without_tls_is_not_told_a_password_that_was_to_go_encryp
     with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="offers no TLS"), flatten_subgroups=True):
         async with open_session(wanted):
             raise AssertionError("not reached")
+
+
+async def test_a_refused_inbox_is_told_at_once_and_not_as_a_silence(tmp_path: Path) -> None:
+    """Without it no answer can ever come back; waiting for one would say "no answer" and hide the reason."""
+    configuration = tmp_path / "saas.conf"
+    text = (LAB / "nats" / "saas.conf").read_text()
+    configuration.write_text(text.replace('subscribe: [ "_INBOX.>", ', "subscribe: [ "))
+    async with (
+        open_saas(tmp_path / "saas", configuration=configuration) as saas,
+        open_session(access(saas)) as session,
+    ):
+        with trio.fail_after(20), pytest.raises(Misconfigured, match="(?i)_INBOX"):
+            await session.request("machine_room.events.lifecycle.x", b"{}", patience=60)
+
+
+@asynccontextmanager
+async def open_impostor(*says: bytes) -> AsyncIterator[str]:
+    """Something on a port that speaks these words, one after each thing it is told, and keeps the connection."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        try:
+            for words in says:
+                await stream.send_all(words)
+                await stream.receive_some()
+            await trio.sleep_forever()
+        except trio.BrokenResourceError:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, serve, 0)
+        port = listeners[0].socket.getsockname()[1]
+        yield f"nats://127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_fails_says_why() -> None:
+    async with open_impostor(b"HTTP/1.1 400 Bad Request\r\n") as url:
+        with trio.fail_after(30), pytest.RaisesGroup(LinkLost, flatten_subgroups=True) as failed:
+            async with open_session(Access((url,), "n1", connect_seconds=2)):
+                raise AssertionError("not reached")
+    (reason,) = failed.value.exceptions
+    while isinstance(reason, BaseExceptionGroup):
+        (reason,) = reason.exceptions
+    assert "no servers available" not in str(reason)
+
+
+async def test_words_that_nobody_understands_end_the_connection() -> None:
+    """nats-py's reader dies of them and says nothing; what is sent afterwards would never be answered."""
+    info = b'INFO {"server_id":"x","version":"2.15.1","max_payload":1048576,"headers":true}\r\n'
+    async with (
+        open_impostor(info, b"PONG\r\n", b"\xff\xfe NONSENSE\r\n" * 100) as url,
+        open_session(Access((url,), "n1", connect_seconds=5)) as session,
+    ):
+        with trio.fail_after(20):
+            reason = await session.keep_alive(3600)
+    assert isinstance(reason, LinkLost)
