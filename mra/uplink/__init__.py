@@ -20,7 +20,8 @@ Modules, pure ones first:
     link.py        the seam: what a lane needs of the SaaS
     jetstream.py   the seam on a real session
     recovery.py    after every connect and everything unclear: carry out what reconcile.py says
-    lane.py        task: one lane, from its rows to its settlements
+    sending.py     one lane's batches: read, claimed, staged, committed, settled
+    lane.py        task: one lane, and what to do when sending goes wrong
     service.py     task: connect, run the lanes, lose the link, back off, again
 
 Where a stream takes no atomic batches, rows are published one by one, with message ids: exactly once only within the

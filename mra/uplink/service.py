@@ -16,8 +16,9 @@ from mra.errors import LinkLost, MraError
 from mra.log import logger
 from mra.outbox.record import Lane
 from mra.uplink.jetstream import JetStreamLink
-from mra.uplink.lane import LaneDrain, LaneMemory
+from mra.uplink.lane import LaneDrain
 from mra.uplink.pace import Patience, Shares
+from mra.uplink.sending import LaneMemory
 from mra.uplink.status import LinkStatus
 
 if TYPE_CHECKING:

@@ -115,7 +115,7 @@ async def test_a_refused_inbox_is_told_at_once_and_not_as_a_silence(tmp_path: Pa
         open_saas(tmp_path / "saas", configuration=configuration) as saas,
         open_session(access(saas)) as session,
     ):
-        with trio.fail_after(20), pytest.raises(Misconfigured, match="(?i)_INBOX"):
+        with trio.fail_after(20), pytest.raises(Misconfigured, match=r"(?i)_INBOX"):
             await session.request("machine_room.events.lifecycle.x", b"{}", patience=60)
 
 

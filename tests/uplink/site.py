@@ -23,8 +23,9 @@ from mra.outbox import drain, inspection
 from mra.outbox.policy import OutboxSettings
 from mra.outbox.record import Draft, Lane
 from mra.outbox.store import Request, accept
-from mra.uplink.lane import LaneDrain, LaneMemory
+from mra.uplink.lane import LaneDrain
 from mra.uplink.pace import Shares
+from mra.uplink.sending import LaneMemory
 from mra.uplink.status import LaneStatus
 from tests.fakes import Crash, DirectOutbox, FakeLink, FakeSaas
 
