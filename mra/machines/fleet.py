@@ -60,7 +60,6 @@ class Fleet:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all machines and follow the store until cancelled; `started` once all that is there has been loaded."""
         self._berths.clear()
-        await self._recover()
         try:
             async with trio.open_nursery() as self._nursery:
                 for compiled in self._compiled_in:
@@ -74,13 +73,6 @@ class Fleet:
                     await self.scan()
         finally:
             self._nursery = None
-
-    async def _recover(self) -> None:
-        """Put right what a kill left of deployments, before a tree that was on trial is taken for a good one."""
-        try:
-            await trio.to_thread.run_sync(recover, self.store)
-        except (MraError, OSError) as fault:
-            log.error("interrupted deployments cannot be put right", store=str(self.store), reason=str(fault))
 
     def look_soon(self) -> None:
         """Have the fleet's own task look at the store now; returns at once, so that a machine may ask for it too."""
