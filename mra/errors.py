@@ -17,10 +17,23 @@ Every message is one sentence that says what, where and what to do; it is what t
 
 from __future__ import annotations
 
+from typing import Final
+
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_RETRY = 75  # EX_TEMPFAIL of sysexits(3): a caller's retry loop can tell it from a real failure
+
+
+_LONGEST_QUOTE: Final = 120  # characters of a wrong value that a sentence repeats
+
+
+def quoted(value: object) -> str:
+    """A wrong value as a sentence shows it: in quotes when it is text, on one line, and not at any length."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_QUOTE:
+        return "a number without end"  # repr() refuses thousands of digits
+    text = repr(value[: _LONGEST_QUOTE + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 3]}..."
 
 
 class MraError(Exception):

@@ -108,7 +108,7 @@ async def test_facts_can_be_switched_off(config):
         ('[machines]\nsigning_key = "abc"', "agent.toml: machines.signing_key is 'abc'"),
         ('[machines]\nextra_ca = "nowhere.pem"', "agent.toml: machines.extra_ca is '"),
         ('[machines]\nscan = "10ms"', "agent.toml: machines.scan is '10ms': use 1s to 1h"),
-        ("[facts]\nall = true", "agent.toml: unknown key `all`"),
+        ("[facts]\nall = true", "agent.toml: unknown key 'all'"),
     ],
 )
 def test_a_mistake_in_a_section_names_the_file_and_the_key(config, lines, complaint):

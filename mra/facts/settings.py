@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from mra.errors import BadInput
+from mra.errors import BadInput, quoted
 from mra.outbox.record import check_subject
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class FactsSettings:
     def __post_init__(self) -> None:
         check_subject(self.identity)
         for name in sorted(self.skip - set(GROUPS)):
-            raise BadInput(f"There is no group of facts {name!r}: use {', '.join(GROUPS)}.")
+            raise BadInput(f"There is no group of facts {quoted(name)}: use {', '.join(GROUPS)}.")
         for key in ("refresh_every", "full_every", "hook_seconds", "source_seconds"):
             if not 0.1 <= getattr(self, key) < float("inf"):
                 raise BadInput(f"facts.{key} is {getattr(self, key)}: use a tenth of a second or more.")

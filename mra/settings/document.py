@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from mra.errors import BadInput
+from mra.errors import BadInput, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+_MOST_DOTS: Final = 256  # on a line: tomllib takes memory for the square of a dotted key's parts
 
 
 class AgentTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -107,10 +109,7 @@ def parse_document(text: str, file: Path, granted: Mapping[str, str] = NOTHING) 
     `granted` are settings by an enrolment, such as `{"machines.signing_key": "..."}`: those of FROM_ENROLMENT count
     where the file is silent.
     """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{file} is not valid TOML ({error}): correct that line.") from error
+    raw = _tables(text, file)
     for name in granted.keys() & set(FROM_ENROLMENT):
         table, _, key = name.partition(".")
         if isinstance(raw.setdefault(table, {}), dict):
@@ -118,8 +117,37 @@ def parse_document(text: str, file: Path, granted: Mapping[str, str] = NOTHING) 
     try:
         return msgspec.convert(raw, Document)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{file}: {_plain(str(error))}.") from error
+        raise BadInput(f"{file}: {_plain(str(error))}: correct that key.") from error
+
+
+def _tables(text: str, file: Path) -> dict[str, Any]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > _MOST_DOTS:
+            raise BadInput(f"{file}: line {number} has more than {_MOST_DOTS} dots: spread it over several lines.")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{file} is not valid TOML ({_one_line(str(error))}): correct that line.") from error
+    except RecursionError as error:
+        raise BadInput(f"{file} is not a configuration: its values are nested too deeply.") from error
+    except ValueError as error:
+        raise BadInput(f"{file} holds a number with thousands of digits: write a smaller one.") from error
 
 
 def _plain(message: str) -> str:
-    return message.replace("Object contains unknown field", "unknown key").replace("Object missing required", "missing")
+    """What msgspec said, in the words of a configuration file."""
+    what, _, where = message.partition(" - at `$")
+    what = re.sub(
+        "Object contains unknown field `(.*)`", lambda found: f"unknown key {quoted(found[1])}", what, flags=re.DOTALL
+    )
+    what = (
+        what.replace("Object missing required field", "missing key")
+        .replace("`object`", "`table`")
+        .replace(" | null", "")
+    )
+    where = where.strip("`.")
+    return _one_line(f"{what} in [{where}]" if where else what)
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mra.credentials import from_creds, from_files
 from mra.enrol.names import safe_name
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mra.credentials import Credentials
     from mra.settings.document import SaasTable
     from mra.settings.model import Settings
+
+LONGEST_FILE: Final = 256 * 1024  # bytes
+_LONGEST_SECRET: Final = 4096
 
 
 def read_settings(file: Path, *, secrets: bool = True, granted: Mapping[str, str] | None = None) -> Settings:
@@ -48,9 +51,10 @@ def read_settings(file: Path, *, secrets: bool = True, granted: Mapping[str, str
 
 def _credentials(raw: SaasTable, values: Values) -> Credentials | None:
     if raw.credentials_file is not None:
-        return from_creds(values.path(raw.credentials_file))
+        return from_creds(values.path("saas.credentials_file", raw.credentials_file))
     if raw.user_jwt_file is not None and raw.nkey_file is not None:
-        return from_files(values.path(raw.user_jwt_file), values.path(raw.nkey_file))
+        jwt = values.path("saas.user_jwt_file", raw.user_jwt_file)
+        return from_files(jwt, values.path("saas.nkey_file", raw.nkey_file))
     return None
 
 
@@ -63,7 +67,7 @@ def _with_credentials(settings: Settings, credentials: Credentials, values: Valu
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        text = _read_text(file, LONGEST_FILE)
     except FileNotFoundError as error:
         token = ProvisioningTable().token
         if file.with_name(token).exists():
@@ -75,6 +79,9 @@ def _text(file: Path) -> str:
         raise BadInput(f"Cannot read the configuration {file} ({error.strerror}): check --config.") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{file} is not UTF-8 text: rewrite it.") from error
+    if text is None:
+        raise BadInput(f"{file} is not a configuration: it has more than {LONGEST_FILE} bytes.")
+    return text
 
 
 def _host_name(values: Values) -> str:
@@ -87,15 +94,26 @@ def _host_name(values: Values) -> str:
 
 def _with_secrets(access: Access, raw: SaasTable, values: Values) -> Access:
     password = None if raw.password_file is None else _password(raw.password_file, values)
-    tls = None if raw.tls_ca is None else _trusting("saas.tls_ca", values.path(raw.tls_ca), values)
+    tls = None if raw.tls_ca is None else _trusting("saas.tls_ca", values.path("saas.tls_ca", raw.tls_ca), values)
     return replace(access, user=raw.user, password=password, tls=tls)
 
 
 def _password(file: str, values: Values) -> str:
+    key = "saas.password_file"
     try:
-        return values.path(file).read_text(encoding="utf-8").strip()
+        text = _read_text(values.path(key, file), _LONGEST_SECRET)
     except (OSError, UnicodeDecodeError) as error:
-        raise values.bad("saas.password_file", file, f"the file cannot be read ({error})") from error
+        raise values.bad(key, file, f"the file cannot be read ({error})") from error
+    if text is None or not text.strip():
+        raise values.bad(key, file, "the file must hold the password and nothing else")
+    return text.strip()
+
+
+def _read_text(file: Path, most: int) -> str | None:
+    """The whole file, or None when it has more than `most` bytes (a device may have no end)."""
+    with file.open("rb") as source:
+        raw = source.read(most + 1)
+    return raw.decode() if len(raw) <= most else None
 
 
 def _trusting(key: str, authorities: Path, values: Values) -> ssl.SSLContext:

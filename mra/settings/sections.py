@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mra.aio.session import Access
 from mra.config.index import check_customer
 from mra.enrol.service import EnrolSettings
-from mra.errors import BadInput
+from mra.errors import BadInput, quoted
 from mra.facts.settings import FactsSettings
 from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, OutboxSettings, Overflow
 from mra.outbox.record import LARGEST_BODY, Lane
@@ -36,34 +37,35 @@ def build_settings(document: Document, values: Values) -> Settings:
         raise values.bad("agent.name", name, "use 1 to 64 letters, digits, dashes or underscores")
     if document.saas.durability not in ("synced", "lazy"):
         raise values.bad("saas.durability", document.saas.durability, 'write "synced" or "lazy"')
+    uplink = _uplink(document.uplink, values)
     return Settings(
         name=name,
-        state=values.path(document.agent.state),
+        state=values.path("agent.state", document.agent.state),
         access=_access(document.saas, name, values),
         durability=document.saas.durability,
         role="",
         customer=_customer(document.saas.customer, values),
         outbox=_outbox(document.outbox, document.lanes, values),
-        uplink=_uplink(document.uplink, values),
+        uplink=uplink,
         facts=_facts(document, values),
         submit=_submit(document, values),
         machines=_machines(document.machines, document.agent.state, values),
         takes_submissions=document.submit.enabled,
         file=values.file,
         names_itself=True,
-        enrol=None if document.saas.urls else _enrol(document, values),
+        enrol=None if document.saas.urls else _enrol(document, uplink, values),
     )
 
 
-def _enrol(document: Document, values: Values) -> EnrolSettings:
+def _enrol(document: Document, uplink: UplinkSettings, values: Values) -> EnrolSettings:
     raw = document.provisioning
     return EnrolSettings(
-        directory=values.path(document.agent.state) / "identity",
-        token=values.path(raw.token),
+        directory=values.path("agent.state", document.agent.state) / "identity",
+        token=values.path("provisioning.token", raw.token),
         identity=document.agent.name,
-        ca=None if raw.tls_ca is None else values.path(raw.tls_ca),
-        retry_first=values.duration("uplink.retry_first", document.uplink.retry_first),
-        retry_cap=values.duration("uplink.retry_cap", document.uplink.retry_cap),
+        ca=None if raw.tls_ca is None else values.path("provisioning.tls_ca", raw.tls_ca),
+        retry_first=uplink.retry_first,
+        retry_cap=uplink.retry_cap,
     )
 
 
@@ -72,8 +74,7 @@ def _access(raw: SaasTable, name: str, values: Values) -> Access:
     if not raw.urls and any(named):
         raise values.bad("saas.urls", [], 'write at least one address such as "nats://127.0.0.1:4222"')
     for url in raw.urls:
-        if not url.startswith(("nats://", "tls://", "ws://", "wss://")):
-            raise values.bad("saas.urls", url, "start it with nats:// or tls://")
+        _check_address(url, values)
     _check_proofs(raw, values)
     return Access(tuple(raw.urls), name)
 
@@ -86,6 +87,18 @@ def _check_proofs(raw: SaasTable, values: Values) -> None:
         raise BadInput(f"{values.file}: saas.user_jwt_file and saas.nkey_file go together: write both or neither.")
     if sum(way is not None for way in (raw.user, raw.nkey_file, raw.credentials_file)) > 1:
         raise BadInput(f"{values.file}: saas names several credentials: keep one way to prove who the agent is.")
+
+
+def _check_address(url: str, values: Values) -> None:
+    if not url.startswith(("nats://", "tls://", "ws://", "wss://")):
+        raise values.bad("saas.urls", url, "start it with nats:// or tls://")
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:  # brackets without a partner, or no port that there can be
+        usable = False
+    if not usable:
+        raise values.bad("saas.urls", url, 'write a host and a port, such as "nats://127.0.0.1:4222"')
 
 
 def _customer(customer: str | None, values: Values) -> str | None:
@@ -104,7 +117,7 @@ def _outbox(raw: OutboxTable, lanes: Mapping[str, LaneTable], values: Values) ->
         raise values.bad("outbox.max_bytes", raw.max_bytes, "give the file 1MiB or more")
     for name in lanes:
         if name not in set(Lane):
-            raise BadInput(f"{values.file}: there is no lane {name!r}: use {', '.join(Lane)}.")
+            raise BadInput(f"{values.file}: there is no lane {quoted(name)}: use {', '.join(Lane)}.")
     return OutboxSettings(
         max_bytes=max_bytes,
         min_free=values.size("outbox.min_free", raw.min_free),
@@ -133,11 +146,11 @@ def _policy(lane: Lane, raw: LaneTable, values: Values) -> LanePolicy:
 
 
 def _uplink(raw: UplinkTable, values: Values) -> UplinkSettings:
-    return UplinkSettings(
-        retry_first=values.duration("uplink.retry_first", raw.retry_first),
-        retry_cap=values.duration("uplink.retry_cap", raw.retry_cap),
-        patience=values.duration("uplink.patience", raw.patience),
-    )
+    first = values.pause("uplink.retry_first", raw.retry_first)
+    cap = values.pause("uplink.retry_cap", raw.retry_cap)
+    if cap < first:
+        raise values.bad("uplink.retry_cap", raw.retry_cap, "make it no shorter than uplink.retry_first")
+    return UplinkSettings(first, cap, patience=values.pause("uplink.patience", raw.patience))
 
 
 def _facts(document: Document, values: Values) -> FactsSettings | None:
@@ -147,7 +160,7 @@ def _facts(document: Document, values: Values) -> FactsSettings | None:
     try:
         settings = FactsSettings(
             identity=document.agent.name,
-            file=values.path(document.agent.state) / "facts.json",
+            file=values.path("agent.state", document.agent.state) / "facts.json",
             skip=frozenset(raw.skip),
             refresh_every=refresh,
             full_every=full,
@@ -166,7 +179,7 @@ def _submit(document: Document, values: Values) -> IntakeSettings:
     if not 1 <= max_payload <= LARGEST_BODY:
         raise values.bad("submit.max_payload", raw.max_payload, "use 1B to 64MiB")
     return IntakeSettings(
-        path=values.path(raw.socket or str(Path(document.agent.state) / "submit.sock")),
+        path=values.path("submit.socket", raw.socket or str(Path(document.agent.state) / "submit.sock")),
         identity=document.agent.name,
         mode=int(raw.mode, 8),
         max_payload=max_payload,
@@ -181,11 +194,11 @@ def _machines(raw: MachinesTable, state: str, values: Values) -> MachinesSetting
         raise values.bad("machines.scan", raw.scan, "use 1s to 1h")
     return MachinesSettings(
         enabled=raw.enabled,
-        directory=values.path(raw.directory or str(Path(state) / "machines")),
+        directory=values.path("machines.directory", raw.directory or str(Path(state) / "machines")),
         scan_seconds=scan_seconds,
-        overrides=None if raw.overrides is None else values.path(raw.overrides),
+        overrides=None if raw.overrides is None else values.path("machines.overrides", raw.overrides),
         signing_key=raw.signing_key,
         deny=frozenset(raw.deny),
-        text_files=None if raw.text_files is None else values.path(raw.text_files),
-        extra_ca=None if raw.extra_ca is None else values.path(raw.extra_ca),
+        text_files=None if raw.text_files is None else values.path("machines.text_files", raw.text_files),
+        extra_ca=None if raw.extra_ca is None else values.path("machines.extra_ca", raw.extra_ca),
     )
