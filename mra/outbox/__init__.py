@@ -20,6 +20,7 @@ Modules, pure ones first:
     store.py      accept: rules and rows in one transaction
     shedding.py   rows that go undelivered, by policy
     drain.py      what the uplink does to rows: claim, settle, rewind, park
+    exports.py    rows that left in a sealed file, until the SaaS answers
     upkeep.py     ages, replay window, bounds of the file
     ledger.py     losses and audit
     operator.py   what a person may change by hand
@@ -34,6 +35,7 @@ Invariants:
   * per lane, `accepted = delivered + waiting + parked + shed` (a CHECK constraint, and `mra outbox verify` recounts);
   * sequence numbers of a lane are gapless when given and never given twice, because `lane.next_seq` only grows;
   * a row at or below `claimed_through` may be in flight and is never shed; only the uplink moves that mark;
+  * a row at or below `exported_through` may be in a sealed file and is not shed for `outbox.export_hold`;
   * a row is written once and deleted once; where it stands is told by the marks in `lane`.
 """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mra.clock import Stamp, now
 from mra.errors import Fenced
-from mra.outbox import lanes
+from mra.outbox import exports, lanes
 from mra.outbox.elapsed import boot_of
 from mra.outbox.ledger import record_audit, record_loss
 from mra.outbox.record import Lane, Row, is_intact
@@ -157,6 +157,7 @@ def _settle(connection: Connection, here: LaneState, settled: Settlement, stamp:
     here.claimed_through = max(here.claimed_through, settled.through_seq)
     here.checkpoint_seq = settled.stream_seq
     here.epoch_total = settled.total
+    exports.settle(connection, here)
 
 
 def _joins_stretch(
@@ -213,6 +214,7 @@ def rewind(connection: Connection, lane: Lane, *, through_seq: int, total: int, 
         here.settled_through = here.claimed_through = through_seq
         here.checkpoint_seq = stream_seq
         here.epoch_total = total
+        exports.forget(connection, here)
         here.save(connection)
     return count, gone
 
@@ -226,6 +228,7 @@ def adopt(connection: Connection, lane: Lane, *, epoch: str, stream_seq: int, ac
         here.checkpoint_seq = stream_seq
         here.claimed_through = here.settled_through
         here.held = None
+        exports.forget(connection, here)
         here.save(connection)
         record_audit(
             connection, wall=now().wall, actor=actor, action="adopt", lane=lane, count=here.waiting, detail=detail

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "epoch, next_seq, claimed_through, settled_through, checkpoint_seq, epoch_total, thinned_through,"
-    " thin_until, accepted, delivered, waiting, parked, shed, accepted_bytes, waiting_bytes, held, singly_through"
+    " thin_until, accepted, delivered, waiting, parked, shed, accepted_bytes, waiting_bytes, held, singly_through,"
+    " exported_through, exported_overdue"
 )
 _UPDATE = (
     "UPDATE lane SET epoch=?, next_seq=?, claimed_through=?, settled_through=?, checkpoint_seq=?, epoch_total=?,"
     " thinned_through=?, thin_until=?, accepted=?, delivered=?, waiting=?, parked=?, shed=?, accepted_bytes=?,"
-    " waiting_bytes=?, held=?, singly_through=? WHERE name=?"
+    " waiting_bytes=?, held=?, singly_through=?, exported_through=?, exported_overdue=? WHERE name=?"
 )
 
 
@@ -42,6 +43,8 @@ class LaneState:
     waiting_bytes: int
     held: str | None
     singly_through: int
+    exported_through: int = 0
+    exported_overdue: int = 0
 
     @property
     def table(self) -> str:
@@ -53,6 +56,11 @@ class LaneState:
         """The row sent last in this epoch, 0 when none was: what the next row names as its predecessor."""
         return self.settled_through if self.epoch_total else 0
 
+    @property
+    def kept_through(self) -> int:
+        """No policy sheds rows up to here: they may be on their way to the SaaS or there already, by link or by file."""
+        return self.claimed_through if self.exported_overdue else max(self.claimed_through, self.exported_through)
+
     def save(self, connection: Connection) -> None:
         """Write the row back."""
         connection.execute(
@@ -61,7 +69,7 @@ class LaneState:
                 self.epoch, self.next_seq, self.claimed_through, self.settled_through, self.checkpoint_seq,
                 self.epoch_total, self.thinned_through, self.thin_until, self.accepted, self.delivered, self.waiting,
                 self.parked, self.shed, self.accepted_bytes, self.waiting_bytes, self.held, self.singly_through,
-                self.name.value,
+                self.exported_through, self.exported_overdue, self.name.value,
             ),
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mra.clock import now
 from mra.errors import BadInput
-from mra.outbox import lanes, shedding
+from mra.outbox import exports, lanes, shedding
 from mra.outbox.ledger import record_audit, record_loss
 from mra.outbox.record import Lane, checksum
 from mra.outbox.transaction import transaction
@@ -97,7 +97,7 @@ def drop_waiting(connection: Connection, lane: Lane, seqs: Sequence[int], *, act
             found = connection.execute(f"SELECT seq, size FROM {state.table} WHERE seq = ?", (seq,)).fetchone()
             if found is None or seq <= state.settled_through:
                 raise BadInput(f"Row {seq} of lane {lane} does not wait: see `mra outbox ls {lane}`.")
-            if seq <= state.claimed_through:
+            if seq <= state.kept_through:
                 raise BadInput(f"Row {seq} of lane {lane} may be on its way to the SaaS: it cannot be dropped now.")
             chosen.append((seq, found[1]))
         shedding.shed(connection, state, chosen, "dropped", now().wall)
@@ -123,6 +123,7 @@ def adopt(connection: Connection, lane: Lane, *, actor: str) -> bool:
         state.epoch_total = state.checkpoint_seq = 0
         state.claimed_through = state.settled_through
         state.held = None
+        exports.forget(connection, state)
         state.save(connection)
         record_audit(
             connection, wall=now().wall, actor=actor, action="adopt", lane=lane, count=state.waiting, detail=detail

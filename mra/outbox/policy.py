@@ -57,5 +57,6 @@ class OutboxSettings:
     ballast: int = 16 * MIB
     replay_window: float = 24 * HOUR
     replay_bytes: int = 512 * MIB
+    export_hold: float = 7 * DAY  # seconds of uptime in which rows of an unanswered sealed file are shed by no policy
     synchronous: str = "FULL"  # NORMAL exists for the negative control of the power-loss test, nothing else
     lanes: Mapping[Lane, LanePolicy] = field(default_factory=lambda: DEFAULT_POLICIES)

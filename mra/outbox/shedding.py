@@ -37,7 +37,7 @@ def drop_oldest(connection: Connection, lane: LaneState, needed: int, wall: int)
     freed = 0
     while freed < needed:
         found = connection.execute(
-            f"SELECT seq, size FROM {lane.table} WHERE seq > ? ORDER BY seq LIMIT ?", (lane.claimed_through, _SLICE)
+            f"SELECT seq, size FROM {lane.table} WHERE seq > ? ORDER BY seq LIMIT ?", (lane.kept_through, _SLICE)
         ).fetchall()
         chosen = list(_enough(found, needed - freed))
         if not chosen:
@@ -66,9 +66,9 @@ def thin(connection: Connection, lane: LaneState, needed: int, wall: int) -> int
     for _ in range(_THIN_SLICES):
         if freed >= needed:
             break
-        begins = not lane.claimed_through <= lane.thinned_through < lane.thin_until
+        begins = not lane.kept_through <= lane.thinned_through < lane.thin_until
         if begins:
-            lane.thinned_through, lane.thin_until = lane.claimed_through, _middle(connection, lane)
+            lane.thinned_through, lane.thin_until = lane.kept_through, _middle(connection, lane)
         found = connection.execute(
             f"SELECT seq, size FROM {lane.table} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
             (lane.thinned_through, lane.thin_until, _THIN_SLICE),
@@ -89,7 +89,7 @@ def _middle(connection: Connection, lane: LaneState) -> int:
     """Number of the row in the middle of those that wait."""
     row = connection.execute(
         f"SELECT seq FROM {lane.table} WHERE seq > ? ORDER BY seq LIMIT 1 OFFSET ?",
-        (lane.claimed_through, max(0, lane.waiting // 2 - 1)),
+        (lane.kept_through, max(0, lane.waiting // 2 - 1)),
     ).fetchone()
     return int(row[0]) if row else 0
 
@@ -99,6 +99,6 @@ def supersede(connection: Connection, lane: LaneState, newest: dict[str, int], w
     for key, seq in newest.items():
         older = connection.execute(
             f"SELECT seq, size FROM {lane.table} WHERE key = ? AND seq > ? AND seq < ? ORDER BY seq",
-            (key, lane.claimed_through, seq),
+            (key, lane.kept_through, seq),
         ).fetchall()
         shed(connection, lane, older, "superseded", wall)

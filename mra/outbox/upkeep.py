@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mra.clock import NANOSECONDS
-from mra.outbox import elapsed, lanes, ledger, shedding
+from mra.outbox import elapsed, exports, lanes, ledger, shedding
 from mra.outbox.policy import SHORTEST_REPLAY
 from mra.outbox.record import Lane
 from mra.outbox.transaction import transaction
@@ -30,6 +30,7 @@ def shed_aged(connection: Connection, settings: OutboxSettings, stamp: Stamp) ->
     with transaction(connection):
         elapsed.touch(connection, stamp)
         clock = elapsed.Elapsed(connection, stamp)
+        exports.note_overdue(connection, clock, settings.export_hold)
         for lane in Lane:
             state = lanes.load(connection, lane)
             before = state.shed
@@ -49,7 +50,7 @@ def _shed_oldest(
     old = []
     for seq, size, boot, mono in connection.execute(
         f"SELECT seq, size, boot, mono FROM {state.table} WHERE seq > ? ORDER BY seq LIMIT ?",
-        (state.claimed_through, SLICE),
+        (state.kept_through, SLICE),
     ):
         if clock.age(boot, mono) <= max_age:
             break
@@ -60,7 +61,7 @@ def _shed_oldest(
 def _shed_expired(connection: Connection, state: lanes.LaneState, clock: elapsed.Elapsed, wall: int) -> None:
     expired = connection.execute(
         f"SELECT seq, size FROM {state.table} WHERE expires <= ? AND seq > ? ORDER BY expires LIMIT ?",
-        (clock.now, state.claimed_through, SLICE),
+        (clock.now, state.kept_through, SLICE),
     ).fetchall()
     shedding.shed(connection, state, sorted(expired), "ttl", wall)
 

@@ -34,6 +34,7 @@ class SaasTable(msgspec.Struct, forbid_unknown_fields=True):
     tls_ca: str | None = None
     durability: str = "synced"
     customer: str | None = None
+    sealing_key: str = ""
 
 
 class ProvisioningTable(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,6 +48,7 @@ class OutboxTable(msgspec.Struct, forbid_unknown_fields=True):
     ballast: str | int = "16MiB"
     replay_window: str | int | float = "24h"
     replay_bytes: str | int = "512MiB"
+    export_hold: str | int | float = "7d"
 
 
 class LaneTable(msgspec.Struct, forbid_unknown_fields=True):

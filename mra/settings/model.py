@@ -51,6 +51,7 @@ class Settings:
     durability: str
     role: str  # of this node, as its enrolment says; empty otherwise
     customer: str | None  # whose desired state the agent follows; None when it follows none
+    sealing_key: str  # public text of the key that files for the SaaS are sealed to; empty when none is set
     outbox: OutboxSettings
     uplink: UplinkSettings
     facts: FactsSettings | None  # None when facts are switched off

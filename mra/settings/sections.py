@@ -45,6 +45,7 @@ def build_settings(document: Document, values: Values) -> Settings:
         durability=document.saas.durability,
         role="",
         customer=_customer(document.saas.customer, values),
+        sealing_key=document.saas.sealing_key,
         outbox=_outbox(document.outbox, document.lanes, values),
         uplink=uplink,
         facts=_facts(document, values),
@@ -124,6 +125,7 @@ def _outbox(raw: OutboxTable, lanes: Mapping[str, LaneTable], values: Values) ->
         ballast=values.size("outbox.ballast", raw.ballast),
         replay_window=window,
         replay_bytes=values.size("outbox.replay_bytes", raw.replay_bytes),
+        export_hold=values.duration("outbox.export_hold", raw.export_hold),
         lanes=MappingProxyType({lane: _policy(lane, lanes.get(lane.value, LaneTable()), values) for lane in Lane}),
     )
 

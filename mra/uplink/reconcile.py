@@ -10,7 +10,7 @@ of our epoch, ends earlier                                   Behind: the SaaS lo
 of another epoch, and we took over from it already           InStep
 of another epoch, ends later, made of our waiting rows       Ahead: sent from a copy of this database; settle, new epoch
 of another epoch, made of our rows, older than what we know  Behind: restored from before a change of epoch
-of another epoch, and we never wrote                         Adopt: the agent was installed anew
+of another epoch, and we never wrote, not into a file either Adopt: the agent was installed anew
 anything else                                                Foreign: someone else writes under our name
 
 A stream sequence only grows while a stream lives, so a newest checkpoint with a smaller one than we were told before
@@ -119,7 +119,9 @@ def _judge_others(here: LaneState, stored: Stored, likeness: Likeness) -> Verdic
             return Ahead(stored)
         if checkpoint.through_seq < here.settled_through and stored.stream_seq < here.checkpoint_seq:
             return Behind(stored, total=0)
-    if wrote_nothing and here.checkpoint_seq == 0:
+    # A file of ours may have been stored, and another writer's rows behind it: that is for people to judge.
+    is_new = wrote_nothing and here.checkpoint_seq == 0 and here.exported_through <= here.settled_through
+    if is_new:
         return Adopt(stored)
     return Foreign(stored, "its epoch is not this database's")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mra.errors import Fenced
 from mra.log import logger
-from mra.outbox import drain
+from mra.outbox import drain, exports
 from mra.uplink.checkpoint import Checkpoint
 from mra.uplink.pace import MAX_BYTES, MAX_ROWS
 from mra.uplink.reconcile import Adopt, Ahead, Behind, Foreign, InStep, Likeness, judge, needs_likeness
@@ -66,6 +66,12 @@ async def recover(lane: Lane, outbox: Outbox, link: Link) -> Position:
 async def _compare(outbox: Outbox, here: LaneState, checkpoint: Checkpoint) -> Likeness:
     """Look for the checkpoint's rows among ours; never more of them than a batch can have."""
     lane = here.name
+    if await outbox.read(
+        exports.wrote, lane, epoch=checkpoint.epoch, through_seq=checkpoint.through_seq, count=checkpoint.count,
+        digest=checkpoint.digest,
+    ):  # fmt: skip
+        # A sealed file of ours has arrived. Some of its rows may have been shed here meanwhile; the SaaS has them.
+        return Likeness(is_ours=True, unsettled=await _count_unsettled(outbox, here, checkpoint.through_seq))
     if not 0 < checkpoint.count <= MAX_ROWS:
         return Likeness()
     found = await outbox.read(

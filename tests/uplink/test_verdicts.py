@@ -51,6 +51,7 @@ def stored(epoch: str, through: int, *, count: int = 1, total: int | None = None
         (here("a", 0, checkpoint_seq=0), stored("b", 1), OURS, Ahead),
         (here("a", 0, checkpoint_seq=0), stored("b", 8), replace(OURS, unsettled=8), Adopt),
         (here("a", 5, total=0, checkpoint_seq=0), stored("b", 8), NOT_OURS, Adopt),  # adopted by hand
+        (replace(here("a", 0, checkpoint_seq=0), exported_through=9), stored("b", 8), NOT_OURS, Foreign),
         (here("a", 0, checkpoint_seq=50), stored("b", 8), NOT_OURS, InStep),  # adopted before, nothing sent since
         (here("a", 0, checkpoint_seq=49), stored("b", 8), NOT_OURS, Foreign),
         (here("a", 5), stored("b", 8), NOT_OURS, Foreign),

@@ -1,0 +1,152 @@
+"""Rows that left in a sealed file: which ones, since when, and for how long no policy may shed them.
+
+A file is a batch whose answer may take weeks or never come. So that its rows are still here when the SaaS has them, no
+policy sheds them, but not for ever: once the oldest unanswered file of a lane is older than `outbox.export_hold`, the
+lane's policies apply to all of its rows again, however often it was exported since. What a file said is remembered all
+the same: if it arrives after all, its checkpoint is recognised although rows of it may have gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mra.clock import NANOSECONDS
+from mra.errors import Refused
+from mra.outbox import lanes
+from mra.outbox.elapsed import Elapsed, boot_of
+from mra.outbox.ledger import record_audit
+from mra.outbox.transaction import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mra.clock import Stamp
+    from mra.outbox.lanes import LaneState
+    from mra.outbox.record import Lane
+    from mra.outbox.sqlite import Connection
+
+
+class Extent(NamedTuple):
+    """The rows of one lane that go into a file: those behind `after` and up to `through_seq`."""
+
+    lane: Lane
+    epoch: str
+    after: int
+    through_seq: int
+    total_before: int  # rows of the epoch that were delivered before
+    checkpoint_seq: int  # stream sequence of the newest checkpoint that is known here
+    rows: int
+
+
+def begin(
+    connection: Connection, file: str, chosen: Sequence[Lane], *, hold: float, stamp: Stamp, actor: str
+) -> list[Extent]:
+    """Keep the waiting rows of lanes for a file; lanes in which none wait are left out.
+
+    `hold` is in seconds of host uptime. Raises Refused for a lane with rows that were published one by one: some may
+    be at the SaaS although no checkpoint says so, and a file would store them twice.
+    """
+    with transaction(connection):
+        found = [extent for lane in chosen if (extent := _begin(connection, file, lane, stamp))]
+        note_overdue(connection, Elapsed(connection, stamp), hold)
+        for extent in found:
+            record_audit(
+                connection, wall=stamp.wall, actor=actor, action="export", lane=extent.lane, count=extent.rows,
+                detail=f"sealed file {file}, rows {extent.after + 1} to {extent.through_seq}",
+            )  # fmt: skip
+    return found
+
+
+def _begin(connection: Connection, file: str, lane: Lane, stamp: Stamp) -> Extent | None:
+    here = lanes.load(connection, lane)
+    if not here.waiting:
+        return None
+    if here.singly_through > here.settled_through:
+        raise Refused(
+            f"Lane {lane} has rows up to {here.singly_through} that were published one by one, and some may be stored:"
+            " let the agent deliver them over its link first."
+        )
+    extent = Extent(
+        lane, here.epoch, here.settled_through, here.next_seq - 1, here.epoch_total, here.checkpoint_seq, here.waiting
+    )
+    connection.execute(
+        "INSERT INTO export (file, lane, epoch, first_seq, through_seq, wall, mono, boot)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            file, lane.value, here.epoch, extent.after + 1, extent.through_seq, stamp.wall, stamp.mono,
+            boot_of(connection, stamp).no,
+        ),
+    )  # fmt: skip
+    here.exported_through = extent.through_seq
+    here.save(connection)
+    return extent
+
+
+def finish(connection: Connection, file: str, lane: Lane, *, count: int, digest: str) -> None:
+    """Remember the file's last batch of a lane, by which its checkpoint will be recognised."""
+    with transaction(connection):
+        connection.execute(
+            "UPDATE export SET last_count = ?, last_digest = ? WHERE file = ? AND lane = ?",
+            (count, digest, file, lane.value),
+        )
+
+
+def withdraw(connection: Connection, file: str) -> None:
+    """The file was never finished: nobody has it, and its rows are kept for nothing."""
+    with transaction(connection):
+        names = connection.execute("DELETE FROM export WHERE file = ? RETURNING lane", (file,)).fetchall()
+        for (name,) in names:
+            connection.execute(
+                "UPDATE lane SET exported_through ="
+                " (SELECT coalesce(max(through_seq), 0) FROM export WHERE lane = ?1) WHERE name = ?1",
+                (name,),
+            )
+
+
+def note_overdue(connection: Connection, clock: Elapsed, hold: float) -> None:
+    """Let the policies have rows of a lane whose oldest unanswered file is older than `hold` seconds.
+
+    Runs in the caller's transaction.
+    """
+    oldest: dict[str, int] = {}
+    for lane, boot, mono in connection.execute("SELECT lane, boot, mono FROM export"):
+        oldest[lane] = max(oldest.get(lane, 0), clock.age(boot, mono))
+    for lane, age in oldest.items():
+        connection.execute(
+            "UPDATE lane SET exported_overdue = ?1 WHERE name = ?2 AND exported_overdue <> ?1",
+            (int(age > hold * NANOSECONDS), lane),
+        )
+
+
+def settle(connection: Connection, here: LaneState) -> None:
+    """Files whose rows are all settled need no answer any more. The caller saves `here`."""
+    if here.exported_through == 0:
+        return
+    connection.execute(
+        "DELETE FROM export WHERE lane = ? AND through_seq <= ?", (here.name.value, here.settled_through)
+    )
+    if here.exported_through <= here.settled_through:
+        here.exported_through = here.exported_overdue = 0
+
+
+def forget(connection: Connection, here: LaneState) -> None:
+    """No answer to a file of the lane may count any more: its epoch or its marks went another way.
+
+    The caller saves `here`.
+    """
+    connection.execute("DELETE FROM export WHERE lane = ?", (here.name.value,))
+    here.exported_through = here.exported_overdue = 0
+
+
+def wrote(connection: Connection, lane: Lane, *, epoch: str, through_seq: int, count: int, digest: str) -> bool:
+    """Whether an unanswered file ends with just this batch."""
+    found = connection.execute(
+        "SELECT 1 FROM export WHERE lane = ? AND epoch = ? AND through_seq = ? AND last_count = ? AND last_digest = ?",
+        (lane.value, epoch, through_seq, count, digest),
+    ).fetchone()
+    return found is not None
+
+
+def lanes_of(connection: Connection, file: str) -> list[str]:
+    """Names of the lanes for which the file still waits for an answer."""
+    return [name for (name,) in connection.execute("SELECT lane FROM export WHERE file = ? ORDER BY lane", (file,))]
