@@ -58,7 +58,7 @@ class LaneState:
 
     @property
     def kept_through(self) -> int:
-        """No policy sheds rows up to here: they may be on their way to the SaaS or there already, by link or by file."""
+        """No policy sheds rows up to here: they may be at the SaaS or on their way there, by link or by file."""
         return self.claimed_through if self.exported_overdue else max(self.claimed_through, self.exported_through)
 
     def save(self, connection: Connection) -> None:
