@@ -103,9 +103,11 @@ class Wire:
             while not isinstance(await self._next(), Pong):
                 pass
 
-    async def publish(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Send without asking for an answer."""
-        await self._stream.send_all(encode(subject, body, headers or {}))
+    async def publish(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, reply: str = ""
+    ) -> None:
+        """Send without waiting for an answer; with `reply` whoever answers does so there."""
+        await self._stream.send_all(encode(subject, body, headers or {}, reply))
 
     async def request(self, subject: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Message:
         """Send and wait for one answer. Raises `NoResponders` where nobody listens, `trio.TooSlowError` in silence."""
