@@ -4,6 +4,8 @@ import click
 
 from mra import Agent, Options
 
+SIGNER = "50d1b854f01567922ae34db331cb69ca606cc77147701310a4a3a36b301ad0b7"  # of lab/plugins/signer.seed
+
 
 async def shift() -> dict[str, object]:
     return {"shift": "night"}
@@ -15,5 +17,4 @@ def hello() -> None:
 
 
 if __name__ == "__main__":
-    help_ = "help@acme.example"
-    Agent(Options("acme-agent", "7.1.0", help_, facts=shift, commands=[hello], deny=frozenset({"gossip"}))).main()
+    Agent(Options("acme-agent", "7.1.0", "help@acme.example", SIGNER, facts=shift, commands=[hello])).main()

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from mra.errors import BadInput, MraError
+from mra.errors import BadInput
 from mra.log import logger
-from mra.machines.archives.deploy import recover
 from mra.machines.berth import Berth
 from mra.machines.definition import Subscription
 from mra.machines.manifest import Reading, first_error, read_manifest

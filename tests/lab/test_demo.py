@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lab.demonstration import is_perfect, parse
+from lab.demonstration import parse
+from lab.over_the_air import Delivery, forged
+from lab.tally import is_perfect
+from mra.machines import spec
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = {"accepted": 5, "delivered": 5, "lost": 0, "duplicated": 0, "reordered": 0, "superseded": 0}
@@ -17,13 +22,14 @@ LANES = ("submissions", "events", "nodes", "metrics")
 
 
 @pytest.mark.lab
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_the_demonstration_ends_in_perfect_counts() -> None:
     command = [sys.executable, "-m", "lab.demonstration", "--json", "--events", "3000", "--outage", "4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["ok"] is True
+    assert document["plugin"] == {"deployed": "1.0.0", "upgraded": "2.0.0", "tampered": "refused", "removed": True}
     assert set(document["lanes"]) == set(LANES)
     assert sum(lane["accepted"] for lane in document["lanes"].values()) == 3000
 
@@ -38,6 +44,24 @@ def test_one_fault_in_one_lane_is_a_failure(fault: str) -> None:
 
 def test_a_lane_that_took_no_part_is_a_failure() -> None:
     assert not is_perfect({lane: dict(GOOD) for lane in LANES[:3]})
+
+
+@pytest.mark.parametrize("fault", [{"deployed": None}, {"upgraded": "1.0.0"}, {"tampered": None}, {"removed": False}])
+def test_an_order_that_went_wrong_is_a_failure(fault: dict[str, Any]) -> None:
+    good = Delivery("1.0.0", "2.0.0", "refused", True)
+    assert good.is_perfect
+    assert not replace(good, **fault).is_perfect
+    assert not Delivery().is_perfect
+
+
+def test_the_forged_list_is_well_formed_and_carries_a_signature_of_another() -> None:
+    plugin = spec.Plugin("greeter", "https://127.0.0.1/greeter.tgz", "a" * 64, "b" * 64)
+    genuine = spec.sign([plugin], bytes(range(32)), 1)
+    key = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8"
+    assert spec.read(genuine, key).plugins == (plugin,)
+    assert [each.name for each in spec.read(forged(genuine)).plugins] == ["greeter"]
+    with pytest.raises(spec.Untrusted):
+        spec.read(forged(genuine), key)
 
 
 @pytest.mark.parametrize("arguments", [["--events", "3"], ["--outage", "0"], ["--events", "many"], ["--nonsense"]])

@@ -95,7 +95,7 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
         wanted, unclear = await trio.to_thread.run_sync(self._sort, allowed, dict(self.context.services.facts()))
         purged = await self._purge({plugin.name for plugin in wanted} | unclear)
         written = [plugin.name for plugin in wanted if await trio.to_thread.run_sync(self.managers.write, plugin)]
-        if written:
+        if purged or written:
             self.context.services.look_soon()
         for name in written:
             log.warning("plugin managed", plugin=name, prefix=self.managers.prefix)
