@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
             "mra.machinery",
             "mra.options",
             "mra.producers",
+            "mra.resetting",
             "mra.settings",
             "mra.status",
             "mra.verbs",

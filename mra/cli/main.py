@@ -29,6 +29,8 @@ COMMANDS = {
     "facts": "mra.cli.facts:facts",
     "machines": "mra.cli.machines:machines",
     "outbox": "mra.cli.outbox:outbox",
+    "provision": "mra.cli.provision:provision",
+    "reset": "mra.cli.reset:reset",
     "saas": "mra.cli.saas:saas",
     "completion": "mra.cli.completion:completion",
 }
