@@ -17,8 +17,8 @@ from mra.errors import LinkLost, Misconfigured, Rejected, Unavailable
 from mra.outbox.outbox import prepare
 from mra.outbox.record import Lane
 from mra.uplink.answers import BatchIncomplete, CheckpointMoved, NoRoom, NotAtomic, TooManyRows
-from mra.uplink.batch import kind_of
 from mra.uplink.checkpoint import Checkpoint, Stored
+from mra.uplink.subjects import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,22 +12,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mra.outbox import drain
-from mra.outbox.record import Lane
 from mra.uplink.checkpoint import Checkpoint, checkpoint_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mra.outbox.record import Row
+    from mra.outbox.record import Lane, Row
+    from mra.uplink.subjects import Subjects
 
-_KINDS = {Lane.SUBMISSIONS: "submit", Lane.EVENTS: "events", Lane.NODES: "nodes", Lane.METRICS: "events"}
 HEADER_ALLOWANCE = 512  # bytes of our own headers on a row, at most
 LEAST_PAYLOAD = 8 * 1024  # a server that takes less would have nearly everything parked
-
-
-def kind_of(lane: Lane) -> str:
-    """The word after `machine_room.` for subjects of the lane."""
-    return _KINDS[lane]
 
 
 def batch_id() -> str:
@@ -76,10 +70,10 @@ class Batch:
             digest=drain.digest(self.rows),
         )
 
-    def frames(self, agent: str, reply: str) -> bytes:
+    def frames(self, subjects: Subjects, reply: str) -> bytes:
         """The rows as members of the atomic batch; the first asks for an answer, so that a refusal shows early."""
-        prefix = f"machine_room.{kind_of(self.lane)}."
-        origin = f"{checkpoint_name(agent, self.lane)} {self.epoch}"
+        prefix = subjects.rows(self.lane)
+        origin = f"{checkpoint_name(subjects.agent, self.lane)} {self.epoch}"
         lead = f"NATS/1.0\r\nNats-Batch-Id:{self.id}\r\nNats-Batch-Sequence:"
         ending = ""
         parts: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The link on a real NATS session, inside a customer account whose imports add the customer to each subject."""
+"""The link on a real NATS session, of a customer or of the owner of the streams."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from mra.aio.session import NoAnswer, frame
 from mra.errors import LinkLost, Misconfigured, Unavailable
 from mra.uplink import answers
-from mra.uplink.batch import checkpoint_headers, kind_of
-from mra.uplink.checkpoint import checkpoint_name, decode, encode
+from mra.uplink.batch import checkpoint_headers
+from mra.uplink.checkpoint import decode, encode
+from mra.uplink.subjects import Subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +31,18 @@ class JetStreamLink:
     keeps silent, which is one lane's trouble: the compare-and-swap makes it safe to ask again on the same connection.
     """
 
-    def __init__(self, session: Session, agent: str, *, patience: Callable[[Lane], float] = lambda lane: 10.0) -> None:
+    def __init__(
+        self,
+        session: Session,
+        agent: str,
+        *,
+        patience: Callable[[Lane], float] = lambda lane: 10.0,
+        customer: str | None = None,
+    ) -> None:
+        """`customer` names whose rows they are, on a session of the account that owns the streams."""
         self._session = session
         self._agent = agent
+        self._subjects = Subjects(agent, customer)
         self._patience = patience  # seconds that an answer to a lane may take
         self._staged: dict[Lane, dict[str, Reply]] = {}
 
@@ -42,7 +52,7 @@ class JetStreamLink:
 
     async def read_checkpoint(self, lane: Lane) -> Stored | None:
         self._abandon_staged(lane)
-        subject = f"machine_room.checkpoint.{kind_of(lane)}.{checkpoint_name(self._agent, lane)}"
+        subject = self._subjects.newest_checkpoint(lane)
         answer = await self._request(lane, subject, b"", b"")
         if answer.status == "404":
             return None
@@ -57,9 +67,9 @@ class JetStreamLink:
         return decode(answer.body, sequence)
 
     async def stage(self, batch: Batch) -> None:
-        reply = self._session.open_reply(_subjects_of(batch.lane))
+        reply = self._session.open_reply(self._subjects.rows(batch.lane))
         self._staged.setdefault(batch.lane, {})[batch.id] = reply
-        await self._session.send(batch.frames(self._agent, reply.subject))
+        await self._session.send(batch.frames(self._subjects, reply.subject))
 
     async def commit(self, batch: Batch, checkpoint: Checkpoint, expected: int) -> int:
         reply = self._staged.get(batch.lane, {}).pop(batch.id, None)
@@ -67,7 +77,7 @@ class JetStreamLink:
             raise answers.BatchIncomplete("The batch was given up before its commit.")
         try:
             headers = batch.commit_headers(expected)
-            wire = frame(self._checkpoint_subject(batch.lane), reply.subject, headers, encode(checkpoint))
+            wire = frame(self._subjects.checkpoint(batch.lane), reply.subject, headers, encode(checkpoint))
             await self._session.send(wire)
             answer = await self._receive(batch.lane, reply)
             while _only_says_staged(answer):
@@ -78,7 +88,7 @@ class JetStreamLink:
 
     async def put_checkpoint(self, lane: Lane, checkpoint: Checkpoint, expected: int) -> int:
         answer = await self._request(
-            lane, self._checkpoint_subject(lane), encode(checkpoint), checkpoint_headers(expected)
+            lane, self._subjects.checkpoint(lane), encode(checkpoint), checkpoint_headers(expected)
         )
         return answers.stream_sequence(answer)
 
@@ -87,7 +97,7 @@ class JetStreamLink:
             await self._publish_window(batch, range(start, min(start + _WINDOW, len(batch.rows))))
 
     async def _publish_window(self, batch: Batch, indexes: range) -> None:
-        prefix = _subjects_of(batch.lane)
+        prefix = self._subjects.rows(batch.lane)
         with ExitStack() as stack:
             replies = [stack.enter_context(self._session.reply(prefix)) for _ in indexes]
             frames = [
@@ -123,17 +133,10 @@ class JetStreamLink:
                 " stored or not."
             ) from silence
 
-    def _checkpoint_subject(self, lane: Lane) -> str:
-        return f"machine_room.{kind_of(lane)}.checkpoint.{checkpoint_name(self._agent, lane)}"
-
     def _abandon_staged(self, lane: Lane) -> None:
         """Whoever reads the checkpoint starts over: batches staged before will not be committed."""
         for reply in self._staged.pop(lane, {}).values():
             self._session.forget(reply)
-
-
-def _subjects_of(lane: Lane) -> str:
-    return f"machine_room.{kind_of(lane)}."
 
 
 def _only_says_staged(answer: Message) -> bool:

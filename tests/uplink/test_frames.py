@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from mra.aio.session import frame
 from mra.errors import BadInput
 from mra.outbox.record import Lane, Row, wire_headers
-from mra.uplink.batch import HEADER_ALLOWANCE, Batch, checkpoint_headers, kind_of, too_large
+from mra.uplink.batch import HEADER_ALLOWANCE, Batch, checkpoint_headers, too_large
 from mra.uplink.checkpoint import Checkpoint, decode, encode
 from mra.uplink.pace import MAX_ROWS
+from mra.uplink.subjects import Subjects, kind_of
 
 
 class Published(NamedTuple):
@@ -60,7 +61,7 @@ def batch(*rows: Row, lane: Lane = Lane.EVENTS, previous: int = 0) -> Batch:
 
 def test_rows_name_their_place_in_the_batch_and_their_predecessor_and_the_first_asks_for_an_answer() -> None:
     made = batch(row(5, b"one", id_="x"), row(9, "zwölf".encode(), id_="y"), previous=3)
-    assert parse(made.frames("n1", "inbox")) == [
+    assert parse(made.frames(Subjects("n1"), "inbox")) == [
         Published(
             b"machine_room.events.a.b",
             b"inbox",
@@ -143,7 +144,7 @@ def rows(draw: st.DrawFn) -> Row:
 
 @given(st.lists(rows(), min_size=1, max_size=8), st.sampled_from(list(Lane)))
 def test_whatever_can_be_accepted_is_framed_byte_by_byte(made: list[Row], lane: Lane) -> None:
-    published = parse(batch(*made, lane=lane).frames("n1", "inbox"))
+    published = parse(batch(*made, lane=lane).frames(Subjects("n1"), "inbox"))
     assert [one.body for one in published] == [one.body for one in made]
     assert [one.subject.decode() for one in published] == [
         f"machine_room.{kind_of(lane)}.{one.subject}" for one in made
@@ -160,7 +161,7 @@ def test_a_row_that_passes_the_size_check_fits_into_a_message_either_way(size: i
     limit, last = 4096, 2**63 - 1
     one = row(last, bytes(size), headers=wire_headers({"X": value}) if value else None, id_="i" * 128)
     made = Batch(Lane.SUBMISSIONS, "e" * 16, last, 0, [row(last, b"")] * (MAX_ROWS - 1) + [one], may_continue=False)
-    *_, atomic = parse(made.frames("n" * 64, "inbox"))
+    *_, atomic = parse(made.frames(Subjects("n" * 64), "inbox"))
     (alone,) = parse(frame("s", "inbox", made.single_headers("n" * 64, MAX_ROWS - 1), one.body))
     largest = max(message_size(atomic), message_size(alone))
     assert (largest <= limit) if not too_large([one], limit) else (largest > limit - HEADER_ALLOWANCE)
