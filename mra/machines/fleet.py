@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from mra.errors import BadInput
+from mra.errors import BadInput, MraError
 from mra.log import logger
+from mra.machines.archives.deploy import recover
 from mra.machines.berth import Berth
 from mra.machines.definition import Subscription
 from mra.machines.manifest import Reading, first_error, read_manifest
@@ -59,6 +60,7 @@ class Fleet:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run all machines and follow the store until cancelled; `started` once all that is there has been loaded."""
         self._berths.clear()
+        await self._recover()
         try:
             async with trio.open_nursery() as self._nursery:
                 for compiled in self._compiled_in:
@@ -72,6 +74,13 @@ class Fleet:
                     await self.scan()
         finally:
             self._nursery = None
+
+    async def _recover(self) -> None:
+        """Put right what a kill left of deployments, before a tree that was on trial is taken for a good one."""
+        try:
+            await trio.to_thread.run_sync(recover, self.store)
+        except (MraError, OSError) as fault:
+            log.error("interrupted deployments cannot be put right", store=str(self.store), reason=str(fault))
 
     def look_soon(self) -> None:
         """Have the fleet's own task look at the store now; returns at once, so that a machine may ask for it too."""
