@@ -1,0 +1,152 @@
+"""A helper is somebody else's program: whatever it does costs one attempt, and leaves no process behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mra.errors import Unavailable
+from mra.provisioner.helper import MOST_OUTPUT, HelperAnswer, Program, ServerClaims, read_answer
+from mra.provisioner.rules import Rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUESTION = {"identity": "n1", "customer": "acme", "role": "tools"}
+
+
+def program(directory: Path, text: str, seconds: float = 10.0) -> Program:
+    file = directory / "helper"
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+    return Program(file, seconds=seconds)
+
+
+async def test_it_reads_json_and_answers_json(tmp_path):
+    echo = 'read -r question\nprintf \'{"configuration": {"asked": "%s"}}\' "$(printf %s "$question" | tr -d \'"{}\')"'
+    answer = await program(tmp_path, echo)(QUESTION)
+    assert answer.configuration == {"asked": "identity:n1,customer:acme,role:tools"}
+
+
+async def test_it_need_not_read_the_question(tmp_path):
+    big = {**QUESTION, "inventory": "x" * 1_000_000}
+    assert await program(tmp_path, "echo '{}'")(big) == HelperAnswer()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("exit 3", "exit code 3"),
+        ("kill -9 $$", "exit code -9"),
+        ("true", "no JSON"),
+        ("echo hello", "no JSON"),
+        ("echo '[]'", "wrong value"),
+        ('echo \'{"configuration": {"a": 1}}\'', "wrong value"),
+        ('echo \'{"defer": "yes"}\'', "wrong value"),
+        ("echo '{}'; exit 1", "exit code 1"),
+        (f"head -c {MOST_OUTPUT + 1} /dev/zero", "more than"),
+        ("echo '{} {}'", "no JSON"),
+    ],
+)
+async def test_anything_else_is_a_failure_in_one_sentence(tmp_path, text, complaint):
+    with pytest.raises(Unavailable, match=complaint):
+        await program(tmp_path, text)(QUESTION)
+
+
+async def test_a_helper_that_is_not_there_is_a_failure_too(tmp_path):
+    with pytest.raises(Unavailable, match="cannot be started"):
+        await Program(tmp_path / "none")(QUESTION)
+    (tmp_path / "plain").write_text("no program")
+    with pytest.raises(Unavailable, match="cannot be started"):
+        await Program(tmp_path / "plain")(QUESTION)
+
+
+async def test_a_slow_helper_is_killed_with_what_it_started(tmp_path):
+    pids = tmp_path / "pids"
+    text = f"sleep 600 & echo $! > {pids}.part; echo $$ >> {pids}.part; mv {pids}.part {pids}; wait"
+    with trio.fail_after(20), pytest.raises(Unavailable, match=r"within 0\.5 s"):
+        await program(tmp_path, text, 0.5)(QUESTION)
+    await wait_gone(pids)
+
+
+async def test_a_cancelled_helper_is_killed_with_what_it_started(tmp_path):
+    pids = tmp_path / "pids"
+    text = f"sleep 600 & echo $! > {pids}.part; echo $$ >> {pids}.part; mv {pids}.part {pids}; wait"
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(program(tmp_path, text, 600), QUESTION)
+            while not pids.exists():  # noqa: ASYNC110 - a file tells no event
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    await wait_gone(pids)
+
+
+async def wait_gone(pids: Path) -> None:
+    with trio.fail_after(10):
+        for pid in map(int, pids.read_text().split()):
+            while is_running(pid):  # noqa: ASYNC110 - init reaps it when it likes
+                await trio.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_what_it_complains_about_is_logged_in_one_line(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        await program(tmp_path, "printf 'no\\033[1mlicence\\nleft' >&2; echo '{}'")(QUESTION)
+    (record,) = [record for record in caplog.records if "helper" in record.message]
+    assert record.__dict__["fields"]["text"] == "no [1mlicence left"
+
+
+def test_server_claims_come_from_the_helper_within_bounds():
+    answer = read_answer(b'{"server_claims": {"exp": 5, "permissions": {"streams": true}, "pub_subjects": [">"]}}')
+    assert answer.server_claims == ServerClaims(exp=5, permissions={"streams": True})
+
+
+@given(
+    st.binary(max_size=200)
+    | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
+)
+def test_no_output_does_more_than_fail(output):
+    try:
+        read_answer(output)
+    except Unavailable as failure:
+        assert len(failure.sentence) < 400
+
+
+async def test_rules_say_more_about_a_role_than_about_a_customer_than_about_all(tmp_path):
+    file = tmp_path / "rules.toml"
+    file.write_text(
+        '[configuration]\na = "all"\nb = "all"\nc = "all"\n'
+        '[customers.acme.configuration]\nb = "acme"\nc = "acme"\n'
+        '[customers.acme.roles.tools.configuration]\nc = "tools"\n'
+        "[customers.globex]\ndefer = true\n"
+    )
+    rules = Rules(file)
+    assert (await rules(QUESTION)).configuration == {"a": "all", "b": "acme", "c": "tools"}
+    assert (await rules({**QUESTION, "role": "db"})).configuration == {"a": "all", "b": "acme", "c": "acme"}
+    assert (await rules({**QUESTION, "customer": "globex"})).defer
+    assert (await Rules(None)(QUESTION)).configuration == {}
+
+
+@pytest.mark.parametrize("text", ["= 1", "[configuration]\na = 1", "[customers.acme]\nrole = 1", "\xff"])
+async def test_rules_that_make_no_sense_are_a_failure_that_names_the_file(tmp_path, text):
+    file = tmp_path / "rules.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(Unavailable, match=r"rules\.toml"):
+        await Rules(file)(QUESTION)
+
+
+def test_the_processes_of_this_test_are_its_own():
+    assert is_running(os.getpid())
