@@ -92,8 +92,8 @@ class Judge:
         if isinstance(decided, messages.Grant):
             return say("enrolled", granted=decided)
         if decided.shutdown:
-            return say("shutdown", decided.msg or "The SaaS asks this node to stop.")
-        return say("deferred", decided.msg or "The SaaS defers this node.", DEFER_SECONDS)
+            return say("shutdown", decided.msg[:500] or "The SaaS asks this node to stop.")
+        return say("deferred", decided.msg[:500] or "The SaaS defers this node.", DEFER_SECONDS)
 
     async def _enrol(self, case: Case) -> Grant | HelperAnswer:
         lock = self._busy.setdefault(case.key, trio.Lock())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,8 +88,9 @@ async def test_a_cancelled_helper_is_killed_with_what_it_started(tmp_path):
 
 
 async def wait_gone(pids: Path) -> None:
+    numbers = pids.read_text().split()  # noqa: ASYNC240 - a few bytes
     with trio.fail_after(10):
-        for pid in map(int, pids.read_text().split()):
+        for pid in map(int, numbers):
             while is_running(pid):  # noqa: ASYNC110 - init reaps it when it likes
                 await trio.sleep(0.01)
 
@@ -114,15 +115,13 @@ def test_server_claims_come_from_the_helper_within_bounds():
     assert answer.server_claims == ServerClaims(exp=5, permissions={"streams": True})
 
 
-@given(
-    st.binary(max_size=200)
-    | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps).map(str.encode)
-)
+JSON = st.recursive(st.none() | st.text() | st.integers(), st.lists) | st.dictionaries(st.text(), st.booleans())
+
+
+@given(st.binary(max_size=200) | JSON.map(json.dumps).map(str.encode))
 def test_no_output_does_more_than_fail(output):
-    try:
-        read_answer(output)
-    except Unavailable as failure:
-        assert len(failure.sentence) < 400
+    with contextlib.suppress(Unavailable):
+        assert isinstance(read_answer(output), HelperAnswer)
 
 
 async def test_rules_say_more_about_a_role_than_about_a_customer_than_about_all(tmp_path):
@@ -146,7 +145,3 @@ async def test_rules_that_make_no_sense_are_a_failure_that_names_the_file(tmp_pa
     file.write_bytes(text.encode("latin-1"))
     with pytest.raises(Unavailable, match=r"rules\.toml"):
         await Rules(file)(QUESTION)
-
-
-def test_the_processes_of_this_test_are_its_own():
-    assert is_running(os.getpid())
