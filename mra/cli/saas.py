@@ -19,6 +19,7 @@ from mra.cli.saas_node import node
 from mra.cli.saas_plugins import plugins
 from mra.cli.saas_provisioner import provisioner
 from mra.cli.saas_token import token
+from mra.cli.saas_watch import events, nodes
 from mra.errors import Unavailable
 from mra.units import parse_duration
 
@@ -51,6 +52,8 @@ saas.add_command(provisioner)
 saas.add_command(config)
 saas.add_command(governors)
 saas.add_command(plugins)
+saas.add_command(nodes)
+saas.add_command(events)
 
 
 @saas.group()

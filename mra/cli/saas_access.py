@@ -202,6 +202,8 @@ def with_session(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:
 
     try:
         return trio.run(main)
+    except* KeyboardInterrupt:
+        raise click.Abort from None
     except* Exception as group:
         raise only(group) from group
     raise AssertionError("unreachable")

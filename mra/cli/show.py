@@ -73,6 +73,12 @@ def _cell(value: object) -> str:
     return escape(str(value))
 
 
+def plain(text: str, most: int) -> str:
+    """What someone else wrote, on one line and without what a terminal would obey; cut after `most` characters."""
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
 def moment(wall_ns: int | None) -> str:
     """Wall-clock nanoseconds as people read them."""
     if not wall_ns:

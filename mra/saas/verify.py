@@ -23,11 +23,18 @@ _PATIENCE = 15.0
 Progress = Callable[[int, int], None]
 
 
-async def read_stream(session: Session, stream: str, *, first: int = 1, subject: str = ">") -> AsyncIterator[Message]:
-    """Every message of `stream` on `subject` from sequence `first` on, in order, by batched direct gets (ADR-31)."""
+async def read_stream(
+    session: Session, stream: str, *, first: int = 1, subject: str = ">", since: str = ""
+) -> AsyncIterator[Message]:
+    """Every message of `stream` on `subject` from sequence `first` on, in order, by batched direct gets (ADR-31).
+
+    With `since` (RFC 3339) from that time on instead.
+    """
     following = first
     while True:
-        request = {"seq": following, "batch": _BATCH, "max_bytes": _MAX_BYTES, "next_by_subj": subject}
+        start = {"start_time": since} if since else {"seq": following}
+        since = ""
+        request = {**start, "batch": _BATCH, "max_bytes": _MAX_BYTES, "next_by_subj": subject}
         before = following
         with session.reply() as reply:
             body = json.dumps(request).encode()
