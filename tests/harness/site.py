@@ -45,14 +45,15 @@ class Site:
     """One agent, running or not, and its producers. Made by `open_site`.
 
     `directory` holds the configuration, the log and the ledger; `state` may lie on a disk of its own. `tables` are
-    tables of the configuration, laid over `quick_tables`.
+    tables of the configuration, laid over `quick_tables`. Without a `login` the agent enrols, with the file
+    `provisioning.jwt` in `directory`.
     """
 
     def __init__(
         self,
         directory: Path,
         port: int,
-        login: Login,
+        login: Login | None,
         *,
         state: Path | None = None,
         name: str = "site1",
@@ -66,14 +67,15 @@ class Site:
         self.ledger.mkdir(exist_ok=True)
         self.log = directory / "agent.log"
         self.environment = {"PYTHONPATH": str(ROOT), **(environment or {})}
-        (directory / "password").write_text(login.password + "\n")
         self.tables = quick_tables()
         self.tables["agent"] = {"name": name, "state": str(self.state)}
-        self.tables["saas"] = {
-            "urls": [f"nats://127.0.0.1:{port}"],
-            "user": login.user,
-            "password_file": str(directory / "password"),
-        }
+        if login is not None:
+            (directory / "password").write_text(login.password + "\n")
+            self.tables["saas"] = {
+                "urls": [f"nats://127.0.0.1:{port}"],
+                "user": login.user,
+                "password_file": str(directory / "password"),
+            }
         self.configure(tables or {})
         self._agent: Child | None = None
         self._producers: list[Child] = []
