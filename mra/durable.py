@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
 
 
 def sync_directory(path: Path) -> None:
@@ -29,11 +35,28 @@ def replace_file(
         sole_writer: nobody else writes this file, so the temporary one may have a fixed name, and what a kill left of
             it is replaced instead of staying for ever.
     """
+    with _replacement(path, synced=synced, sole_writer=sole_writer) as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the name `path` when the block is left: all of it, on the disk, or none.
+
+    For what is too large to hold, and for disks of other systems: its mode is 0600 where the disk knows modes. Raises
+    OSError. Blocking.
+    """
+    with _replacement(path, synced=True, sole_writer=False) as file:
+        yield file
+
+
+@contextmanager
+def _replacement(path: Path, *, synced: bool, sole_writer: bool) -> Iterator[BinaryIO]:
     fd, temporary = _create_fixed(path) if sole_writer else _create_unique(path)
     try:
         with open(fd, "wb") as file:
-            os.fchmod(fd, mode)
-            file.write(content)
+            yield file
             file.flush()
             if synced:
                 os.fsync(fd)

@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
         ("mra.facts", "mra.lifecycle", "mra.machines", "mra.provision", "mra.saas", "mra.site", "mra.submit"),
     ),
     ("the SaaS's services", True, ("mra.provisioner",)),
+    ("sealed files", True, ("mra.sealed",)),
     (
         "where they meet",
         True,
