@@ -26,7 +26,8 @@ LARGEST_HEADER = 64 * 1024
 LARGEST_RECORD = 80 * 1024 * 1024  # one row of the largest body, and what is around it
 _SIGNED = b"mra sealed file v1\n"
 
-Mark, Moment = checkpoint.Mark, checkpoint.Moment
+Mark = checkpoint.Mark
+Moment = checkpoint.Moment
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Digits = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 FileId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
