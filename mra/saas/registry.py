@@ -11,6 +11,7 @@ directory's lock, so a reader, such as the provisioner, sees a customer before o
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -136,12 +137,20 @@ class Registry:
             customer = self.get(name)
             make_directory(self._directory.path / "removed")
             write(self._directory.path / "removed" / f"{customer.account}.json", _encode(customer))
-            grave = self._folder / f".{customer.name}"
-            shutil.rmtree(grave, ignore_errors=True)
-            (self._folder / customer.name).rename(grave)
-            sync_directory(self._folder)
-            shutil.rmtree(grave, ignore_errors=True)
+            try:
+                self._bury(customer.name)
+            except OSError as error:
+                raise BadInput(
+                    f"Cannot remove {self._folder / customer.name} ({error.strerror}): do it by hand."
+                ) from error
             return customer
+
+    def _bury(self, name: str) -> None:
+        """Take a customer's directory away at once, and then what was in it; also what an earlier kill left over."""
+        (self._folder / name).rename(self._folder / f".{name}-{os.urandom(8).hex()}")
+        sync_directory(self._folder)
+        for grave in self._folder.glob(".*"):
+            shutil.rmtree(grave)
 
     def issue(self, name: str, node: str, user: str, *, now: float, expires: int | None) -> str:
         """A token for the user key of a node, which is recorded first, so that denying the node revokes it.

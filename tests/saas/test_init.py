@@ -8,15 +8,20 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
+from lab.plugins.authority import Authority
 from mra.cli.main import invoke
 from mra.durable import replace_file
+from mra.errors import EXIT_RETRY
 from mra.saas import setup
 from mra.saas.accounts import CROSSINGS
 from mra.saas.directory import Directory
 from mra.saas.server_config import Listen
 from mra.saas.setup import Setup
 from mra.tokens import nats
+from tests.harness.ports import free_port
+from tests.harness.processes import open_child
 from tests.harness.saas import LAB, nats_server
 
 if TYPE_CHECKING:
@@ -150,3 +155,25 @@ def test_the_labs_accounts_offer_the_same_crossings() -> None:
         assert f'to: "{crossing.take("acme", "B")["local_subject"]}"' in text
     exports = text.partition("exports: [")[2].partition("]\n")[0]
     assert exports.count("account_token_position") == len(CROSSINGS)
+
+
+@pytest.mark.lab
+async def test_with_tls_commands_and_agents_trust_the_authority_and_nobody_else(tmp_path: Path) -> None:
+    authority = Authority.new(tmp_path / "authority")
+    saas = tmp_path / "saas"
+    port = free_port()
+    words = ["saas", "init", str(saas), "--port", str(port), "--tls-ca", str(authority.ca_file)]
+    words += ["--tls-cert", str(authority.certificate), "--tls-key", str(authority.certificate)]
+    assert invoke(words) == 0
+    async with open_child([nats_server(), "--config", str(saas / "saas.conf")], tmp_path / "server.log"):
+        with trio.fail_after(30):
+            while await command("streams", "apply", saas=saas) != 0:  # noqa: ASYNC110 - it starts when it starts
+                await trio.sleep(0.05)
+        assert await command("customer", "add", "acme", saas=saas) == 0
+        assert await command("config", "ls", "acme", saas=saas) == 0
+        stranger = Authority.new(tmp_path / "stranger")
+        assert await command("config", "ls", "acme", "--tls-ca", str(stranger.ca_file), saas=saas) == EXIT_RETRY
+
+
+async def command(*words: str, saas: Path) -> int:
+    return await trio.to_thread.run_sync(invoke, ["saas", *words, "--saas", str(saas)])
