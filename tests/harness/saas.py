@@ -29,6 +29,7 @@ EVENTS, NODES, SUBMISSION = "MACHINE_ROOM_EVENTS", "MACHINE_ROOM_NODES", "MACHIN
 STREAMS = (EVENTS, NODES, SUBMISSION)
 READY_SECONDS = 30
 ASK_AGAIN_SECONDS = 0.02
+ANSWER_AGAIN_SECONDS = 1.0
 
 
 class NotReady(Exception):
@@ -64,11 +65,11 @@ class Saas:
         self.url = f"nats://127.0.0.1:{self.port}"
         self.store = directory / "store"
         self.log = directory / "nats-server.log"
-        self._configuration = configuration
+        self.configuration = configuration
         self.backend = Login("backend", "backend-of-a-test")
         self.customer = "acme"
         self.site = Login(self.customer, "acme-of-a-test")
-        self._environment = {
+        self.environment = {
             "MRA_NATS_HOST": "127.0.0.1",
             "MRA_NATS_PORT": str(self.port),
             "MRA_NATS_HTTP_PORT": str(free_port()),
@@ -93,8 +94,8 @@ class Saas:
     async def start(self) -> None:
         """Start on the same port and store; returns when JetStream answers. Raises `NotReady` with the log's end."""
         assert self._child is None, "the server runs already"
-        command = [nats_server(), "--config", str(self._configuration)]
-        self._child = Child(command, self.log, self._environment)
+        command = [nats_server(), "--config", str(self.configuration)]
+        self._child = Child(command, self.log, self.environment)
         try:
             with trio.fail_after(READY_SECONDS):
                 await self._wait_ready(self._child)
@@ -106,8 +107,9 @@ class Saas:
         while child.returncode is None:
             try:
                 async with self.connect() as wire:
-                    await wire.ask("$JS.API.INFO")
-                    return
+                    with trio.move_on_after(ANSWER_AGAIN_SECONDS):  # a server of a cluster knows no leader at first
+                        await wire.ask("$JS.API.INFO")
+                        return
             except (OSError, WireError):
                 await trio.sleep(ASK_AGAIN_SECONDS)
         raise NotReady("it ended at once")

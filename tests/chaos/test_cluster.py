@@ -1,0 +1,178 @@
+"""A SaaS of three servers: each is killed, leaders move, quorum goes and comes back, a replica answers from the past."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.chaos.ending import count_perfect, drained, until
+from tests.harness.cluster import Cluster, open_cluster
+from tests.harness.saas import STREAMS
+from tests.harness.site import Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.harness.saas import Saas
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with open_cluster(tmp_path / "cluster") as running:
+        yield running
+
+
+@pytest.fixture
+async def linked(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """A cluster whose servers can be cut off from each other."""
+    async with open_cluster(tmp_path / "cluster", links=True) as running:
+        yield running
+
+
+def open_site_of(cluster: Cluster, folder: Path, *urls: str) -> AsyncIterator[Site]:
+    """A site that knows every server, or only those at `urls`."""
+    tables = {
+        "saas": {"urls": list(urls) or cluster.urls},
+        "uplink": {"retry_first": "50ms", "retry_cap": "500ms", "patience": "1s"},
+        "facts": {"enabled": False},
+    }
+    return open_site(folder, cluster.servers[0].port, cluster.site, tables=tables)
+
+
+async def server_of(site: Site, cluster: Cluster) -> Saas:
+    """The server that the agent is connected to."""
+    await until(lambda status: status["link"]["state"] == "connected", site)
+    return cluster.at(int((await site.status())["link"]["server"].rpartition(":")[2]))
+
+
+async def delivered(site: Site) -> dict[str, int]:
+    """Rows of each lane that are known to be stored."""
+    return {name: lane["delivered"] for name, lane in (await site.status())["lanes"].items()}
+
+
+async def moves(site: Site) -> None:
+    """Wait until every lane has delivered more."""
+    before = await delivered(site)
+    await until(
+        lambda status: all(lane["delivered"] > before[name] for name, lane in status["lanes"].items()), site, 30
+    )
+
+
+async def counted_everywhere(story: str, cluster: Cluster, site: Site, *, at_least: int) -> None:
+    """Every replica, not only the leaders', holds each accepted row once and in order."""
+    await cluster.start()
+    with trio.fail_after(30):
+        await cluster.wait_current()
+    for number, server in enumerate(cluster.servers):
+        await count_perfect(f"{story}, server {number}", server, site.accepted(), at_least=at_least)
+    assert (await site.mra("outbox", "verify")).returncode == 0
+
+
+async def test_servers_killed_in_turn_and_leaders_moved_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """The agent is killed in between, too; two of three servers are always enough."""
+    async with open_site_of(cluster, tmp_path / "site") as site:
+        producer = site.start_producer(site.load(group=10, pause=0.1))
+        await site.start()
+        await moves(site)
+        for server in cluster.servers:
+            for stream in STREAMS:
+                await cluster.step_down(stream)
+            await server.kill()
+            await site.kill()
+            await site.start()
+            await moves(site)
+            await cluster.start()
+        await producer.kill()
+        await drained(site)
+        await counted_everywhere("killed in turn", cluster, site, at_least=1000)
+
+
+async def test_leaders_that_move_all_the_time_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    async with open_site_of(cluster, tmp_path / "site") as site:
+        producer = site.start_producer(site.load(group=10, pause=0.02))
+        await site.start()
+        for _ in range(10):
+            await moves(site)
+            for stream in STREAMS:
+                await cluster.step_down(stream)
+        await producer.kill()
+        await drained(site)
+        await counted_everywhere("leaders moved", cluster, site, at_least=500)
+
+
+async def test_without_a_quorum_rows_wait_and_with_one_they_go_on(cluster: Cluster, tmp_path: Path) -> None:
+    async with open_site_of(cluster, tmp_path / "site") as site:
+        await site.produce(site.load(count=50, pause=0))
+        await site.start()
+        await drained(site)
+        before = await delivered(site)
+        for server in cluster.servers[:2]:
+            await server.kill()
+        await site.produce(site.load(count=200, pause=0.01))
+        await until(lambda status: all(lane["waiting"] >= 200 for lane in status["lanes"].values()), site)
+        await until(lambda status: all(lane["state"] == "waiting" for lane in status["lanes"].values()), site)
+        await site.kill()
+        await site.start()
+        assert await delivered(site) == before, "one server of three took rows"
+        await cluster.servers[0].start()
+        await drained(site)
+        await counted_everywhere("quorum regained", cluster, site, at_least=1000)
+
+
+async def test_a_replica_that_lags_causes_no_rewind(linked: Cluster, tmp_path: Path) -> None:
+    """The agent is left with nobody to ask but a server that remembers an older checkpoint."""
+    behind = linked.servers[2]
+    await linked.lead_elsewhere(behind)
+    async with open_site_of(linked, tmp_path / "site") as site:
+        await site.produce(site.load(count=50, pause=0))
+        await site.start()
+        await drained(site)
+        linked.isolate(behind)
+        await site.produce(site.load(count=50, pause=0))
+        await drained(site)
+        assert await checkpoint_at(behind, site) < await checkpoint_at(linked.servers[0], site)
+        await site.kill()
+        site.configure({"saas": {"urls": [behind.url]}})
+        await site.start()
+        await site.produce(site.load(count=50, pause=0))
+        await until(lambda status: all(lane["last_error"] for lane in status["lanes"].values()), site)
+        linked.rejoin(behind)
+        await drained(site)
+        assert await rewinds(site) == 0
+        await counted_everywhere("lagging replica", linked, site, at_least=600)
+
+
+async def test_an_agent_leaves_a_server_that_is_cut_off_from_the_others(linked: Cluster, tmp_path: Path) -> None:
+    async with open_site_of(linked, tmp_path / "site") as site:
+        producer = site.start_producer(site.load(group=10, pause=0.05))
+        await site.start()
+        left = await server_of(site, linked)
+        await linked.lead_elsewhere(left)
+        await moves(site)
+        linked.isolate(left)
+        await until(lambda status: status["link"]["connections"] > 1, site)
+        assert await server_of(site, linked) is not left
+        await moves(site)
+        await producer.kill()
+        await drained(site)
+        linked.rejoin(left)
+        await counted_everywhere("left a server", linked, site, at_least=100)
+
+
+async def checkpoint_at(server: Saas, site: Site) -> int:
+    """Where in its stream the site's checkpoint stands, as this server tells the site."""
+    async with server.connect(server.site) as wire:
+        found = await wire.request(f"machine_room.checkpoint.events.{site.name}-events")
+    return int(found.headers["Nats-Sequence"])
+
+
+async def rewinds(site: Site) -> int:
+    """How often the agent took up delivered rows again."""
+    audit = "SELECT count(*) FROM v_audit WHERE action = 'rewind'"
+    done = await trio.run_process(["sqlite3", "-readonly", str(site.database), audit], capture_stdout=True)
+    return int(done.stdout)
