@@ -16,7 +16,7 @@ import trio
 from mra.errors import LinkLost, Misconfigured, Rejected, Unavailable
 from mra.outbox.outbox import prepare
 from mra.outbox.record import Lane
-from mra.uplink.answers import BatchIncomplete, CheckpointMoved, NoRoom, NotAtomic, TooManyRows
+from mra.uplink.answers import BatchIncomplete, CheckpointMoved, NoRoom, NotAtomic, StreamAway, TooManyRows
 from mra.uplink.checkpoint import Checkpoint, Stored
 from mra.uplink.subjects import kind_of
 
@@ -137,7 +137,7 @@ class FakeLink:
             if self._late:
                 self._unheard(effect)
             await trio.sleep(10)
-            raise Unavailable("the fake's stream is silent")
+            raise StreamAway("the fake's stream is silent")
         result = effect()
         await trio.lowlevel.checkpoint()
         return result

@@ -108,10 +108,15 @@ class Session:
         return int(self._connection.max_payload)
 
     @property
-    def server(self) -> str:
-        """Name and version of the server at the other end."""
+    def address(self) -> str:
+        """Host and port of the server at the other end, as they were given; empty when the connection is over."""
         url = self._connection.connected_url
-        return f"{self._connection.connected_server_version} at {url.netloc if url else '?'}"
+        return str(url.netloc) if url else ""
+
+    @property
+    def server(self) -> str:
+        """Version and address of the server at the other end."""
+        return f"{self._connection.connected_server_version} at {self.address or '?'}"
 
     def why_lost(self) -> LinkLost:
         """What ended the connection, as far as it is known."""

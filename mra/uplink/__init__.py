@@ -17,6 +17,7 @@ Modules, pure ones first:
     reconcile.py   our marks against the SaaS's checkpoint: in step, ahead, behind, foreign
     status.py      what `mra status` shows of all this
     pace.py        how large the next batch may be, so that lanes share the link
+    reach.py       whether the server at the other end leads anywhere, or another one should be tried
     link.py        the seam: what a lane needs of the SaaS
     jetstream.py   the seam on a real session
     recovery.py    after every connect and everything unclear: carry out what reconcile.py says

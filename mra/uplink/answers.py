@@ -24,6 +24,10 @@ class NoRoom(Unavailable):
     """The SaaS cannot take more just now (storage or batch limits): everything is kept, try later."""
 
 
+class StreamAway(Unavailable):
+    """No leader of the stream answers: it is missing, has none just now, or is out of this server's reach."""
+
+
 class BatchIncomplete(Unavailable):
     """The SaaS forgot or never had part of the batch: send it whole, under a new name."""
 
@@ -37,7 +41,8 @@ class NotAtomic(Unavailable):
 
 
 _MOVED = frozenset({10070, 10071, 10164})
-_NO_ROOM = frozenset({10002, 10008, 10009, 10023, 10028, 10035, 10047, 10077, 10118, 10122, 10163, 10194, 10210, 10211})
+_AWAY = frozenset({10008, 10009})
+_NO_ROOM = frozenset({10002, 10023, 10028, 10035, 10047, 10077, 10118, 10122, 10163, 10194, 10210, 10211})
 _UNCLEAR = frozenset({10158})  # a replica still works on an earlier message of the same id
 _INCOMPLETE = frozenset({10175, 10176, 10179, 10200, 10201, 10208})
 _TOO_MANY = frozenset({10199})
@@ -80,7 +85,7 @@ def committed_sequence(answer: Message, batch_id: str, messages: int) -> int:
 
 def _acknowledgement(answer: Message) -> _Answer:
     if answer.status == "503":
-        raise Unavailable("No stream of the SaaS takes this subject: it is missing, or its leader is away.")
+        raise StreamAway("No stream of the SaaS takes this subject: it is missing, or its leader is away.")
     try:
         found = msgspec.json.decode(answer.body, type=_Answer)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as cause:
@@ -100,6 +105,8 @@ def meaning(err_code: int, code: int, description: str) -> MraError:
     text = f"{description} ({err_code})"
     if err_code in _MOVED:
         return CheckpointMoved(f"The lane's checkpoint is not the one expected: {text}.")
+    if err_code in _AWAY:
+        return StreamAway(f"The SaaS's servers do not find together just now: {text}.")
     if err_code in _NO_ROOM:
         return NoRoom(f"The SaaS has no room just now: {text}; everything is kept and tried again.")
     if err_code in _UNCLEAR:

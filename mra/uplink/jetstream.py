@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mra.aio.session import NoAnswer, frame
-from mra.errors import LinkLost, Misconfigured, Unavailable
+from mra.errors import LinkLost, Misconfigured
 from mra.uplink import answers
 from mra.uplink.batch import checkpoint_headers
 from mra.uplink.checkpoint import decode, encode
@@ -57,7 +57,9 @@ class JetStreamLink:
         if answer.status == "404":
             return None
         if answer.status == "503":
-            raise Unavailable(f"The SaaS does not answer on {subject}: its stream or the account's import is missing.")
+            raise answers.StreamAway(
+                f"The SaaS does not answer on {subject}: its stream or the account's import is missing."
+            )
         if answer.status:
             raise Misconfigured(f"The SaaS answered {answer.status} on {subject}: check the stream's allow_direct.")
         try:
@@ -128,7 +130,7 @@ class JetStreamLink:
         try:
             return await reply.receive(late)
         except NoAnswer as silence:
-            raise Unavailable(
+            raise answers.StreamAway(
                 f"The SaaS is there, and one of its streams did not answer within {patience:g} s: what was sent may be"
                 " stored or not."
             ) from silence

@@ -15,8 +15,9 @@ from mra.backoff import full_jitter
 from mra.errors import Fenced, LinkLost, Misconfigured, MraError, Rejected, Unavailable
 from mra.log import logger
 from mra.outbox import drain
-from mra.uplink.answers import BatchIncomplete, CheckpointMoved, NotAtomic, TooManyRows
+from mra.uplink.answers import BatchIncomplete, CheckpointMoved, NotAtomic, StreamAway, TooManyRows
 from mra.uplink.batch import LEAST_PAYLOAD
+from mra.uplink.reach import Reach
 from mra.uplink.recovery import marker_checkpoint, recover
 from mra.uplink.sending import LaneMemory, Sender
 
@@ -46,6 +47,7 @@ class LaneDrain:
         shares: Shares,
         status: LaneStatus,
         memory: LaneMemory | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self._lane = lane
         self._outbox = outbox
@@ -53,13 +55,14 @@ class LaneDrain:
         self._shares = shares
         self._status = status
         self._memory = memory or LaneMemory()
+        self._reach = reach or Reach()
         self._sender = Sender(lane, outbox, link, status, self._memory)
         self._held: str | None = None
         self._is_troubled = True
         self._delays = full_jitter(_RETRY_FIRST, _RETRY_CAP)
 
     async def run(self) -> None:
-        """Drain for ever. Raises LinkLost when the link is; contains everything else."""
+        """Drain for ever. Raises LinkLost when the link is, or leads nowhere; contains everything else."""
         while True:
             try:
                 await self._recover()
@@ -72,6 +75,8 @@ class LaneDrain:
             except NotAtomic as reason:
                 self._fall_back(str(reason))
             except Unavailable as reason:
+                if isinstance(reason, StreamAway):
+                    self._reach.unserved(trio.current_time())
                 await self._wait(str(reason))
             except (Misconfigured, Fenced) as reason:
                 await self._hold(str(reason))
@@ -103,6 +108,7 @@ class LaneDrain:
                     batch = await self._wait_for_rows()
                 sent, started = batch, trio.current_time()
                 unsettled, batch = await self._sender.commit_and_look_ahead(sent, unsettled)
+                self._reach.served()
                 self._memory.pace.observe(sent.size, trio.current_time() - started, self._shares.slice(self._lane))
                 await self._note_success()
         except Rejected as refusal:

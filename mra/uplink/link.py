@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Link(Protocol):
     """What a lane needs of the SaaS.
 
-    Every method may raise LinkLost, or Unavailable when one stream keeps silent: its effect is then unclear. Every
+    Every method may raise LinkLost, or StreamAway when one stream keeps silent: its effect is then unclear. Every
     method may raise Misconfigured.
     """
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import trio
 
@@ -18,6 +19,7 @@ from mra.outbox.record import Lane
 from mra.uplink.jetstream import JetStreamLink
 from mra.uplink.lane import LaneDrain
 from mra.uplink.pace import Patience, Shares
+from mra.uplink.reach import CutOff, Reach
 from mra.uplink.sending import LaneMemory
 from mra.uplink.status import LinkStatus
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mra.uplink.link import Link
 
 log = logger("uplink")
+_STAY = 2  # times the patience: longer than a cluster takes to agree on new leaders
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,20 @@ async def run_uplink(
     that fails is called again, and disturbs neither the others nor the lanes.
     """
     memory = {lane: LaneMemory(patience=Patience(settings.patience)) for lane in Lane}
+    reach = Reach(settings.patience * _STAY if len(access.urls) > 1 else math.inf)
+    at = left = ""
     delays = full_jitter(settings.retry_first, settings.retry_cap)
     while True:
         connected_at = math.inf
         is_refused = False
         try:
-            async with connect(access) as session:
+            async with connect(_without(left, access)) as session:
                 _note_connected(status, session)
-                connected_at = trio.current_time()
-                await _run_session(session, outbox, access, settings, status, memory, beside)
+                reach.connected()
+                at, connected_at = session.address, trio.current_time()
+                await _run_session(session, outbox, access, settings, status, memory, reach, beside)
         except* LinkLost as group:
+            left = at if group.subgroup(CutOff) else ""
             if group.subgroup(Silent):
                 for lane in memory.values():
                     lane.fell_silent()
@@ -92,13 +99,14 @@ async def _run_session(
     settings: UplinkSettings,
     status: LinkStatus,
     memory: Mapping[Lane, LaneMemory],
+    reach: Reach,
     beside: Sequence[Beside],
 ) -> None:
     link = JetStreamLink(session, access.name, patience=lambda lane: memory[lane].patience.seconds)
     silence = max(access.ping_seconds, *(lane.patience.seconds for lane in memory.values()))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(drain_lanes, outbox, link, status, memory)
+        nursery.start_soon(drain_lanes, outbox, link, status, memory, reach)
         for service in beside:
             nursery.start_soon(_run_beside, service, session, settings.retry_cap)
         reason = await session.keep_alive(silence)
@@ -118,15 +126,25 @@ async def _run_beside(service: Beside, session: Session, pause: float) -> None:
 
 
 async def drain_lanes(
-    outbox: Outbox, link: Link, status: LinkStatus, memory: Mapping[Lane, LaneMemory] | None = None
+    outbox: Outbox,
+    link: Link,
+    status: LinkStatus,
+    memory: Mapping[Lane, LaneMemory] | None = None,
+    reach: Reach | None = None,
 ) -> None:
     """Drain every lane over `link` until it is lost; raises LinkLost (in a group)."""
     shares = Shares({lane: outbox.settings.lanes[lane].weight for lane in Lane})
     async with trio.open_nursery() as nursery:
         for lane in Lane:
             remembered = memory[lane] if memory else None
-            drain = LaneDrain(lane, outbox, link, shares, status.lanes[lane], remembered)
+            drain = LaneDrain(lane, outbox, link, shares, status.lanes[lane], remembered, reach)
             nursery.start_soon(drain.run, name=f"lane {lane}")
+
+
+def _without(address: str, access: Access) -> Access:
+    """Access to the servers other than the one at `address`, if there are any."""
+    others = tuple(url for url in access.urls if urlsplit(url).netloc != address)
+    return replace(access, urls=others or access.urls)
 
 
 def _note_connected(status: LinkStatus, session: Session) -> None:

@@ -37,6 +37,7 @@ class Cluster:
     """Three servers, running or not. Made by `open_cluster`."""
 
     def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
         self.servers = [Saas(directory / f"saas-{number}", LAB / "nats" / "cluster.conf") for number in range(SIZE)]
         self.site = self.servers[0].site
         self.links: dict[tuple[Saas, Saas], Proxy] = {}
@@ -102,14 +103,14 @@ class Cluster:
 
     async def leader(self, stream: str) -> Saas:
         """The server that leads the stream."""
-        while not (name := (await self.ask(f"$JS.API.STREAM.INFO.{stream}"))["cluster"].get("leader")):
+        while not (name := (await self.ask(f"$JS.API.STREAM.INFO.{stream}"))["cluster"].get("leader")):  # noqa: ASYNC110
             await trio.sleep(ASK_AGAIN_SECONDS)
         return self.servers[int(name.removeprefix("saas-"))]
 
     async def wait_current(self) -> None:
         """Wait until every replica of every stream of rows is on all servers, and holds what its leader holds."""
         for stream in STREAMS:
-            while not _is_current(await self.ask(f"$JS.API.STREAM.INFO.{stream}")):
+            while not _is_current(await self.ask(f"$JS.API.STREAM.INFO.{stream}")):  # noqa: ASYNC110
                 await trio.sleep(ASK_AGAIN_SECONDS)
 
     # What a test breaks.
@@ -167,7 +168,6 @@ def _is_current(info: dict[str, Any]) -> bool:
 @asynccontextmanager
 async def open_cluster(directory: Path, *, links: bool = False) -> AsyncIterator[Cluster]:
     """A started cluster with the lab's streams, for the length of the block."""
-    directory.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(directory)
     async with AsyncExitStack() as stack:
         if links:

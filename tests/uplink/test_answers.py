@@ -15,6 +15,7 @@ from mra.uplink.answers import (
     CheckpointMoved,
     NoRoom,
     NotAtomic,
+    StreamAway,
     TooManyRows,
     committed_sequence,
     meaning,
@@ -24,8 +25,8 @@ from mra.uplink.answers import (
 # Every code of nats-server 2.15.1 that publishing to a stream can be answered with, its HTTP-like code, our meaning.
 TABLE: list[tuple[int, int, type[MraError]]] = [
     (10002, 400, NoRoom),  # account limits
-    (10008, 503, NoRoom),  # JetStream temporarily unavailable
-    (10009, 500, NoRoom),  # not the leader
+    (10008, 503, StreamAway),  # JetStream temporarily unavailable
+    (10009, 500, StreamAway),  # not the leader
     (10023, 503, NoRoom),  # server limits
     (10028, 500, NoRoom),  # memory
     (10035, 503, NoRoom),  # account not found: it is being loaded

@@ -32,7 +32,8 @@ class FakeSession:
 
     server = "fake"
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1:9") -> None:
+        self.address = address
         self.ends = trio.Event()
         self.reason: LinkLost = LinkLost("the connection was cut")
 
@@ -42,15 +43,17 @@ class FakeSession:
 
 
 class Network:
-    """What becomes of each attempt to connect: an error, or a session. Notes when each was made."""
+    """What becomes of each attempt to connect: an error, or a session. Notes when each was made, and where to."""
 
     def __init__(self, *outcomes: Exception | FakeSession) -> None:
         self._outcomes = list(outcomes)
         self.attempts: list[float] = []
+        self.asked: list[tuple[str, ...]] = []
 
     @asynccontextmanager
     async def connect(self, access: Access) -> AsyncIterator[Any]:
         self.attempts.append(trio.current_time())
+        self.asked.append(access.urls)
         await trio.lowlevel.checkpoint()
         outcome = self._outcomes.pop(0) if self._outcomes else LinkLost("nobody is there")
         if isinstance(outcome, Exception):
@@ -73,6 +76,7 @@ def run(
     network: Network,
     seconds: float,
     story: Callable[[LinkStatus], Any] | None = None,
+    access: Access = ACCESS,
     **options: Any,
 ) -> LinkStatus:
     """The task for so many virtual seconds, and a story beside it."""
@@ -83,7 +87,7 @@ def run(
             async with trio.open_nursery() as nursery:
                 if story:
                     nursery.start_soon(story, status)
-                await run_uplink(site.outbox, ACCESS, SETTINGS, status, connect=network.connect, **options)  # type: ignore[arg-type]
+                await run_uplink(site.outbox, access, SETTINGS, status, connect=network.connect, **options)  # type: ignore[arg-type]
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     return status
@@ -183,6 +187,51 @@ def test_a_service_beside_the_lanes_is_called_again_and_disturbs_nobody(saas: Fa
     assert status.state == "connected"
     assert calls.count("lives") == 1
     assert calls.count("fails") == 10
+
+
+CLUSTER = Access(("nats://a:1", "nats://b:2", "nats://c:3"), "n1")
+
+
+def test_a_server_that_reaches_no_stream_is_left_for_another(saas: FakeSaas, site: Site) -> None:
+    """It may be cut off from the rest of its cluster, and the connection to it stands."""
+    ids = site.accept(5)
+    saas.silent = set(Lane)
+    network = Network(FakeSession("b:2"), FakeSession("c:3"))
+
+    async def story(status: LinkStatus) -> None:
+        while status.connections < 2:  # noqa: ASYNC110 - virtual time costs nothing
+            await trio.sleep(1)
+        saas.silent.clear()
+
+    run(site, network, 600, story, CLUSTER)
+    assert network.asked == [CLUSTER.urls, ("nats://a:1", "nats://c:3")]
+    assert 2 * SETTINGS.patience <= network.pauses()[0] < 60
+    assert site.stored() == ids
+
+
+def test_when_the_others_are_gone_the_one_that_was_left_is_asked_again(saas: FakeSaas, site: Site) -> None:
+    site.accept(5)
+    saas.silent = set(Lane)
+    network = Network(FakeSession("b:2"))
+    run(site, network, 600, access=CLUSTER)
+    assert network.asked[:4] == [CLUSTER.urls, ("nats://a:1", "nats://c:3"), CLUSTER.urls, CLUSTER.urls]
+
+
+def test_without_a_quorum_the_herd_does_not_run_from_server_to_server(saas: FakeSaas, site: Site) -> None:
+    """Nobody is served anywhere: agents change their server ever less often."""
+    site.accept(5)
+    saas.silent = set(Lane)
+    network = Network(*[FakeSession("b:2") for _ in range(10_000)])
+    run(site, network, 24 * 3600, access=CLUSTER)
+    assert len(network.attempts) < 24 * 3600 / (SETTINGS.patience * 20)
+
+
+def test_the_only_server_is_never_left(saas: FakeSaas, site: Site) -> None:
+    site.accept(5)
+    saas.silent = set(Lane)
+    network = Network(FakeSession())
+    run(site, network, 24 * 3600)
+    assert len(network.attempts) == 1
 
 
 def test_the_status_tells_of_the_loss_and_lanes_are_offline(saas: FakeSaas, site: Site) -> None:
