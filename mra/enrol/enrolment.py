@@ -41,6 +41,16 @@ class Enrolment(msgspec.Struct, frozen=True):
     request: str
     ca: str = ""  # PEM: who vouches for the provisioner's server
 
+    @property
+    def due(self) -> float:
+        """Second since 1970 from which on it is to be renewed."""
+        return self.grant.issued_at + RENEW_AFTER * self.validity
+
+    @property
+    def validity(self) -> float:
+        """Seconds."""
+        return float(max(0, self.grant.expires - self.grant.issued_at))
+
     def __repr__(self) -> str:
         return f"Enrolment({self.grant!r})"
 
@@ -66,12 +76,9 @@ def judge(enrolment: Enrolment | None, keys: NodeKeys | None, now: float) -> Sta
         return Standing.MISSING
     if keys is None or (keys.identity.public, keys.user.public) != (enrolment.public_key, enrolment.public_nkey):
         return Standing.MISMATCHED
-    grant = enrolment.grant
-    if now >= grant.expires:
+    if now >= enrolment.grant.expires:
         return Standing.EXPIRED
-    if now >= grant.issued_at + RENEW_AFTER * (grant.expires - grant.issued_at):
-        return Standing.DUE
-    return Standing.VALID
+    return Standing.DUE if now >= enrolment.due else Standing.VALID
 
 
 def load_enrolment(directory: Path) -> Enrolment | None:

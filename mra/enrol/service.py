@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logger("enrol")
 CHECK_SECONDS: Final = 3600.0
-REFUSED_FACTOR: Final = 10.0  # a refusal takes a person to change it
+REFUSED_FACTOR: Final = 4.0  # a refusal takes a person to change it
 LEAST_SECONDS: Final = 600.0  # between two renewals, whatever the clock says
 _LARGEST_TOKEN = 64 * 1024
 
@@ -145,20 +145,38 @@ class Enroller:
         return enrolment
 
     def _credentials(self, keys: NodeKeys) -> list[Credential]:
-        """What may entitle this node, the likeliest first. Raises Unavailable when there is nothing."""
-        found = []
+        """What may entitle this node, the likeliest first; what is unusable is left out.
+
+        Raises Refused when nothing else is there, Unavailable when there is nothing at all.
+        """
+        found: list[Credential] = []
+        problem: MraError = Unavailable(f"There is no provisioning token at {self.settings.token}: copy it there.")
+        for offer in (self._by_enrolment, self._by_token):
+            try:
+                credential = offer(keys)
+            except MraError as error:
+                problem = error
+            else:
+                found += [credential] if credential else []
+        if not found:
+            raise problem
+        return found
+
+    def _by_enrolment(self, keys: NodeKeys) -> Credential | None:
+        """The server token of the enrolment before, for whoever still has its key."""
         before = load_enrolment(self.settings.directory)
         own = {key.public for key in (keys.identity, keys.previous) if key}
-        if before is not None and before.public_key in own:
-            token = before.grant.server_jwt
-            id_ = servers.verify(token, issuers={before.issuer}).id
-            found.append(Credential(token, id_, before.provisioner_urls, frozenset({before.issuer}), before.ca))
-        if (text := _read(self.settings.token)) is not None:
-            ca = _read(self.settings.ca) if self.settings.ca else None
-            found.append(credential_of(text, ca=ca or ""))
-        if not found:
-            raise Unavailable(f"There is no provisioning token at {self.settings.token}: copy the SaaS's file there.")
-        return found
+        if before is None or before.public_key not in own:
+            return None
+        token = before.grant.server_jwt
+        id_ = servers.verify(token, issuers={before.issuer}).id
+        return Credential(token, id_, before.provisioner_urls, frozenset({before.issuer}), before.ca)
+
+    def _by_token(self, _: NodeKeys) -> Credential | None:
+        text = _read(self.settings.token)
+        if text is None:
+            return None
+        return credential_of(text, ca=(_read(self.settings.ca) or "") if self.settings.ca else "")
 
     async def keep(self, refused: Callable[[], Awaitable[None]], changed: Callable[[Enrolment], None]) -> None:
         """Renew long before the end, and whenever the SaaS refuses what the node has; until cancelled.
@@ -167,26 +185,29 @@ class Enroller:
         enrolment that says something else than the one before. Raises ShutdownAsked.
         """
         while True:
-            pause = self._seconds_until_due()
-            with trio.move_on_after(pause) as waiting:
+            before, standing = self._look()
+            with trio.move_on_after(self._seconds_to_look(before, standing)) as waiting:
                 await refused()
-            if waiting.cancelled_caught and self._standing() is Standing.VALID:
+            if waiting.cancelled_caught and self._look()[1] is Standing.VALID:
                 continue
-            log.info("renewing the enrolment", standing=self._standing().value)
-            before = load_enrolment(self.settings.directory)
+            log.info("renewing the enrolment", standing=standing.value)
             after = await self.enrol()
             if before is None or _settings_of(before.grant) != _settings_of(after.grant):
                 changed(after)
-            await trio.sleep(LEAST_SECONDS * self._dice.uniform(0.5, 1.0))
+            # Whatever the clock says, or the SaaS refuses: no node asks without pause.
+            await trio.sleep(min(LEAST_SECONDS, after.validity / 10) * self._dice.uniform(0.5, 1.0))
 
-    def _standing(self) -> Standing:
+    def _look(self) -> tuple[Enrolment | None, Standing]:
         directory = self.settings.directory
-        return judge(load_enrolment(directory), load_keys(directory), time.time())
+        enrolment = load_enrolment(directory)
+        return enrolment, judge(enrolment, load_keys(directory), time.time())
 
-    def _seconds_until_due(self) -> float:
-        if self._standing() is not Standing.VALID:
+    def _seconds_to_look(self, enrolment: Enrolment | None, standing: Standing) -> float:
+        """Until the next look: spread, so that nodes that were enrolled together do not return together."""
+        if enrolment is None or standing is not Standing.VALID:
             return 0.0
-        return CHECK_SECONDS * self._dice.uniform(0.5, 1.0)
+        due = max(0.0, enrolment.due - time.time()) + enrolment.validity * self._dice.uniform(0.0, 0.1)
+        return min(due, CHECK_SECONDS * self._dice.uniform(0.5, 1.0))
 
 
 def _granted(answer: Answer) -> Grant:

@@ -26,6 +26,7 @@ from mra.tokens import choria
 from mra.tokens.choria import Provisioning
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -55,12 +56,14 @@ class Scripted:
 
 
 @asynccontextmanager
-async def serving(saas: Tenancy, helper: Helper | None = None, **choices: Any) -> AsyncIterator[None]:
+async def serving(
+    saas: Tenancy, helper: Helper | None = None, *, tls: ssl.SSLContext | None = None, **choices: Any
+) -> AsyncIterator[None]:
     """The service on a SaaS's directory for the length of the block; leaving it is as sudden as a kill."""
     directory = Directory(saas.path)
     authority = authority_of(directory, Choices(**choices))
     found = from_creds(directory.creds_file("provisioner"))
-    access = Access((saas.url,), "provisioner", user_jwt=found.user_jwt, sign=found.sign)
+    access = Access((saas.url,), "provisioner", tls=tls, user_jwt=found.user_jwt, sign=found.sign)
     async with open_ledger(saas.path / DATABASE) as ledger, trio.open_nursery() as nursery:
         service = Service(authority, Registry(directory), ledger, helper or Scripted())
         await nursery.start(run_provisioner, service, access)
