@@ -18,8 +18,8 @@ from tests.harness.ports import free_port
 from tests.harness.saas import open_saas
 from tests.harness.site import open_site
 from tests.machines.archives.server import ArtifactServer
-from tests.machines.test_spec import EXAMPLE, KEY, needs_example
-from tests.machines.vendor import LOOK_AGAIN_SECONDS, PATIENCE_SECONDS, PUMP, Vendor
+from tests.machines.test_spec import EXAMPLE, needs_example
+from tests.machines.vendor import LOOK_AGAIN_SECONDS, PATIENCE_SECONDS, PUMP, Vendor, customer_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -50,11 +50,7 @@ def vendor(saas: Saas, artifacts: ArtifactServer, tmp_path: Path) -> Vendor:
 
 @pytest.fixture
 async def site(saas: Saas, artifacts: ArtifactServer, tmp_path: Path) -> AsyncIterator[Site]:
-    tables = {
-        "saas": {"customer": saas.customer},
-        "facts": {"enabled": False},
-        "machines": {"signing_key": KEY, "extra_ca": str(artifacts.ca_file), "deny": ["unwanted"]},
-    }
+    tables = customer_tables(saas, artifacts)
     async with open_site(tmp_path / "site", saas.port, saas.site, tables=tables) as made:
         await made.start()
         yield made

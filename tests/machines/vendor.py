@@ -13,7 +13,7 @@ from mra.machines.archives.pack import pack
 from mra.machines.spec import Plugin, sign
 from mra.saas import config
 from tests.harness.saas import EVENTS
-from tests.machines.test_spec import SEED
+from tests.machines.test_spec import KEY, SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,15 @@ transitions:
 watchers:
   - {{name: tick, type: exec, interval: 1s, state_match: [RUN], properties: {{command: /bin/true, timeout: 10s}}}}
 """
+
+
+def customer_tables(saas: Saas, artifacts: ArtifactServer) -> dict[str, dict[str, Any]]:
+    """What an agent is configured with so that it follows this vendor; it denies a machine `unwanted`."""
+    return {
+        "saas": {"customer": saas.customer},
+        "facts": {"enabled": False},
+        "machines": {"signing_key": KEY, "extra_ca": str(artifacts.ca_file), "deny": ["unwanted"]},
+    }
 
 
 @dataclass
