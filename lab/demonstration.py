@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from lab.over_the_air import Delivery, deliver
-from lab.screen import Show, drain, how_to_look, print_table, watch
-from lab.stage import Lab, apply_streams, running_lab, stop_kept
+from lab.screen import Show, drain, enrol, how_to_look, print_table, watch
+from lab.stage import Lab, running_lab, stop_kept
 from lab.tally import count, is_perfect
 
 if TYPE_CHECKING:
@@ -39,11 +39,14 @@ def run(plan: Plan, show: Show) -> tuple[dict[str, dict[str, int]], Delivery, La
     """The whole story; returns the counts, and what became of the plugin."""
     with running_lab(plan.keep) as lab:
         settings = lab.prepare()
-        show.say(f"starting a SaaS (nats-server with three streams) at {lab.url}, and a site")
+        show.say(f"starting a SaaS (a stock nats-server) at {lab.url}")
         lab.start_artifacts()
         lab.start_saas()
-        apply_streams(lab)
+        lab.found_customer()
+        lab.start_provisioner()
+        show.say("a customer is on board, and its site is given a provisioning.jwt and nothing else")
         lab.start_agent()
+        enrol(show, settings)
         lab.start(
             "producer", sys.executable, "-m", "lab.producer", "--config", str(lab.config), "--ledger", str(lab.ledger),
             "--rows", str(plan.rows), "--seconds", str(plan.seconds),

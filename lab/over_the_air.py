@@ -9,16 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from lab.stage import HOME, LAB, tool
+from lab.stage import CUSTOMER, HOME, LAB
 from mra.control import ask_daemon
-from tests.harness.wire import open_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from mra.settings import Settings
 
 EVENTS = "MACHINE_ROOM_EVENTS"
-CUSTOMER = "acme"
 PATIENCE_SECONDS = 30.0
 Event = dict[str, Any]
 
@@ -53,6 +50,7 @@ class Vendor:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self._account = lab.account
         self._source = HOME / "greeter"
         self._seed = HOME / "signer.seed"
         shutil.copytree(LAB / "plugins" / "greeter", self._source, dirs_exist_ok=True)
@@ -65,21 +63,22 @@ class Vendor:
         text = (LAB / "plugins" / "greeter" / "machine.yaml").read_text()
         manifest.write_text(text.replace("version: 1.0.0", f"version: {version}"))
         base = f"https://127.0.0.1:{self._lab.artifacts_port}"
-        return _saas("plugins", "pack", str(self._source), "--into", str(self._lab.artifacts), "--base-url", base)
+        return self._lab.saas(
+            "plugins", "pack", str(self._source), "--into", str(self._lab.artifacts), "--base-url", base
+        )
 
     def sign(self, listed: bytes) -> bytes:
         """The specification of a list of plugins."""
-        return _saas("plugins", "sign", "--seed", str(self._seed), stdin=listed)
+        return self._lab.saas("plugins", "sign", "--seed", str(self._seed), stdin=listed)
 
     def publish(self, specification: bytes) -> None:
         """Order it for the customer's agents."""
-        access = ["--server", self._lab.url, "--user", "backend", "--password-file", str(HOME / "backend.password")]
-        _saas("plugins", "publish", *access, CUSTOMER, stdin=specification)
+        self._lab.saas("plugins", "publish", CUSTOMER, stdin=specification)
 
     def newest(self, watcher: str) -> tuple[int, Event]:
         """The newest event of a type of watcher in the stream, and its place there; (0, {}) when there is none."""
-        subject = f"machine_room.events.{CUSTOMER}.machine.watcher.{watcher}.state"
-        return trio.run(_last, self._lab.port, (HOME / "backend.password").read_text(), subject)
+        subject = f"machine_room.events.{self._account}.machine.watcher.{watcher}.state"
+        return trio.run(_last, self._lab, subject)
 
     def is_greeted_by(self, version: str, after: int = 0) -> bool:
         """Whether the stream holds an event of this version of the plugin, behind a place in it."""
@@ -87,15 +86,8 @@ class Vendor:
         return place > after and (event["machine"], event["version"]) == ("greeter", version)
 
 
-def _saas(*words: str, stdin: bytes = b"") -> bytes:
-    done = subprocess.run([tool("mra"), "saas", *words], input=stdin, capture_output=True)
-    if done.returncode:
-        raise SystemExit(f"demo: mra saas {' '.join(words[:2])} failed: {done.stderr.decode().strip()}")
-    return done.stdout
-
-
-async def _last(port: int, password: str, subject: str) -> tuple[int, Event]:
-    async with open_wire(port, "backend", password) as wire:
+async def _last(lab: Lab, subject: str) -> tuple[int, Event]:
+    async with lab.open_wire() as wire:
         question = json.dumps({"last_by_subj": subject}).encode()
         found = await wire.request(f"$JS.API.DIRECT.GET.{EVENTS}", question)
     return (0, {}) if found.status else (int(found.headers["Nats-Sequence"]), json.loads(found.body)["data"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lab.stage import HOME, LAB
@@ -49,6 +50,18 @@ def waiting(status: dict[str, Any]) -> tuple[int, int]:
     return sum(lane["waiting"] for lane in lanes), sum(lane["waiting_bytes"] for lane in lanes)
 
 
+def enrol(show: Show, settings: Settings, patience: float = 30.0) -> None:
+    """Wait until the site has enrolled and its link stands."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        with suppress(Unavailable):  # it has no socket yet, or none for a moment
+            if ask_daemon(settings.socket, "status")["link"]["state"] == "connected":
+                show.say("the site has made its keys, enrolled and connected, over TLS")
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"demo: the site does not enrol; see {HOME / 'agent.log'} and {HOME / 'provisioner.log'}.")
+
+
 def watch(show: Show, settings: Settings, seconds: float, step: float = 2.0) -> None:
     """Say every few seconds where the site stands."""
     end = time.monotonic() + seconds
@@ -91,13 +104,13 @@ def print_table(show: Show, counts: dict[str, dict[str, int]]) -> None:
 def how_to_look(show: Show, lab: Lab) -> None:
     """What `--keep` leaves behind, and how to look at it."""
     config = lab.config.relative_to(LAB.parent)
-    password = (HOME / "backend.password").relative_to(LAB.parent)
     pids = [str(process.pid) for process in lab.processes.values()]
     (HOME / "pids").write_text("\n".join(pids))
     show.plain(f"Still running (processes {', '.join(pids)}). Look inside with:")
     show.plain(f"  .venv/bin/mra status --config {config}")
     show.plain(f"  .venv/bin/mra outbox lanes --config {config}")
     show.plain(f"  .venv/bin/mra machines ls --config {config}")
-    show.plain(f"  .venv/bin/mra saas verify --server {lab.url} --user backend --password-file {password}")
+    show.plain(f"  .venv/bin/mra saas verify --saas {lab.saas_home.relative_to(LAB.parent)}")
+    show.plain(f"  .venv/bin/mra saas node ls --saas {lab.saas_home.relative_to(LAB.parent)}")
     show.plain(f"  sqlite3 -readonly {(HOME / 'agent' / 'outbox.db').relative_to(LAB.parent)} 'SELECT * FROM v_lanes'")
     show.plain("Stop it with: lab/demo --stop")

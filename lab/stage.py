@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -15,12 +17,17 @@ from typing import TYPE_CHECKING
 from lab.plugins.authority import Authority
 from mra.settings import Settings, read_settings
 from tests.harness.ports import free_port
+from tests.harness.tenancy import open_creds_wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.harness.wire import Wire
 
 LAB = Path(__file__).resolve().parent
 HOME = LAB / "var" / "demo"
+CUSTOMER = "acme"
 
 
 class Lab:
@@ -28,7 +35,8 @@ class Lab:
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.url = f"nats://127.0.0.1:{self.port}"
+        self.url = f"tls://127.0.0.1:{self.port}"
+        self.saas_home = HOME / "saas"
         self.artifacts_port = free_port()
         self.artifacts = HOME / "artifacts"  # what the vendor's HTTPS server serves
         self.config = HOME / "agent.toml"
@@ -36,28 +44,53 @@ class Lab:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def prepare(self) -> Settings:
-        """Fresh files from the lab's own configuration."""
+        """Fresh files: a SaaS made by the vendor's own command, and what a site is given of it."""
         shutil.rmtree(HOME, ignore_errors=True)
         HOME.mkdir(parents=True)
-        environment = {}
-        for line in (LAB / "nats" / "saas.env").read_text().splitlines():
-            name, equals, value = line.partition("=")
-            if equals and not name.startswith("#"):
-                environment[name] = value
-        self._saas_environment = environment | {
-            "MRA_NATS_PORT": str(self.port),
-            "MRA_NATS_HTTP_PORT": str(free_port()),
-            "MRA_NATS_STORE": str(HOME / "saas"),
-        }
-        for name in ("acme", "backend"):
-            (HOME / f"{name}.password").write_text(environment[f"MRA_NATS_{name.upper()}_PASSWORD"])
-        text = (LAB / "agent" / "agent.toml").read_text()
-        text = text.replace("nats://127.0.0.1:4222", self.url).replace("../var/agent", "agent")
         authority = Authority.new(HOME / "tls")
-        text = text.replace('# extra_ca = "/etc/ssl/plugins-ca.pem"', f'extra_ca = "{authority.ca_file}"')
-        text = text.replace('retry_cap = "30s"', 'retry_cap = "2s"')  # a demonstration has no herd to spread
-        self.config.write_text(text)
+        certificate = str(authority.certificate)
+        self.saas(
+            "init", str(self.saas_home), "--port", str(self.port), "--tls-ca", str(authority.ca_file),
+            "--tls-cert", certificate, "--tls-key", certificate,
+        )  # fmt: skip
+        text = (LAB / "agent" / "enrolled.toml").read_text()
+        self.config.write_text(text.replace("/lab/var/tls", "tls").replace("/lab/var/agent", "agent"))
         return read_settings(self.config)
+
+    def saas(self, *words: str, stdin: bytes = b"") -> bytes:
+        """`mra saas WORDS` on this SaaS; what it printed. Ends the demonstration with its sentence when it fails."""
+        done = self._try(*words, stdin=stdin)
+        if done.returncode:
+            raise SystemExit(f"demo: mra saas {' '.join(words[:2])} failed: {done.stderr.decode().strip()}")
+        return done.stdout
+
+    def _try(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        environment = os.environ | {"MRA_SAAS_DIR": str(self.saas_home)}
+        return subprocess.run([tool("mra"), "saas", *words], input=stdin, capture_output=True, env=environment)
+
+    def found_customer(self) -> None:
+        """Streams, a customer, and the file that lets its nodes enrol: as soon as the server answers."""
+        for _ in range(100):
+            if (done := self._try("streams", "apply")).returncode == 0:
+                break
+            time.sleep(0.1)
+        else:
+            raise SystemExit(
+                f"demo: the SaaS does not come up: {done.stderr.decode().strip()} See {HOME / 'saas.log'}."
+            )
+        self.saas("customer", "add", CUSTOMER)
+        self.saas("token", CUSTOMER, "--role", "plant", "--output", str(HOME / "provisioning.jwt"))
+
+    @property
+    def account(self) -> str:
+        """The customer's id, as it stands in every subject."""
+        listed = json.loads(self.saas("customer", "ls", "--json"))
+        return str(next(each["account"] for each in listed if each["name"] == CUSTOMER))
+
+    def open_wire(self) -> AbstractAsyncContextManager[Wire]:
+        """A connection of the reader that shares no code with the agent, as the owner of the streams."""
+        tls = ssl.create_default_context(cafile=str(HOME / "tls" / "ca.pem"))
+        return open_creds_wire(self.port, self.saas_home / "creds" / "backend.creds", tls=tls)
 
     def start(self, name: str, *command: str) -> None:
         """Start one process; its output goes to a file of its name."""
@@ -65,7 +98,7 @@ class Lab:
             self.processes[name] = subprocess.Popen(
                 command,
                 cwd=LAB.parent,
-                env=os.environ | self._saas_environment,
+                env=os.environ | {"MRA_SAAS_DIR": str(self.saas_home)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -74,8 +107,12 @@ class Lab:
         (HOME / "pids").write_text("".join(f"{process.pid}\n" for process in self.processes.values()))
 
     def start_saas(self) -> None:
-        """nats-server, from `lab/nats/saas.conf`."""
-        self.start("saas", tool("nats-server"), "--config", str(LAB / "nats" / "saas.conf"))
+        """nats-server, unmodified, as `mra saas init` configured it."""
+        self.start("saas", tool("nats-server"), "--config", str(self.saas_home / "saas.conf"))
+
+    def start_provisioner(self) -> None:
+        """The vendor's service that enrols nodes."""
+        self.start("provisioner", tool("mra"), "saas", "provisioner")
 
     def start_artifacts(self) -> None:
         """The vendor's HTTPS server, with a certificate of the authority that the agent trusts."""
@@ -124,19 +161,6 @@ def running_lab(keep: bool) -> Iterator[Lab]:
         raise
     if not keep:
         lab.stop()
-
-
-def apply_streams(lab: Lab) -> None:
-    """Create the streams with the vendor's own command, as soon as the server answers."""
-    command = [tool("mra"), "saas", "streams", "apply", "--server", lab.url, "--user", "backend"]
-    for _ in range(100):
-        done = subprocess.run(
-            [*command, "--password-file", str(HOME / "backend.password")], capture_output=True, text=True
-        )
-        if done.returncode == 0:
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"demo: the SaaS does not come up: {done.stderr.strip()} See {HOME / 'saas.log'}.")
 
 
 def stop_kept() -> int:

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from lab.stage import HOME
 from mra.outbox.record import Lane
 from tests.harness.ledger import Row, read_ledger, reconcile
-from tests.harness.wire import open_wire
 
 if TYPE_CHECKING:
     from lab.stage import Lab
@@ -18,11 +16,11 @@ if TYPE_CHECKING:
 STREAMS = ("MACHINE_ROOM_EVENTS", "MACHINE_ROOM_NODES", "MACHINE_ROOM_SUBMISSION")
 
 
-async def stored_rows(port: int, password: str) -> list[Row]:
+async def stored_rows(lab: Lab) -> list[Row]:
     """Every test row of the three streams, in stored order, read by a client that shares no code with the agent."""
     rows: list[Row] = []
     for stream in STREAMS:
-        async with open_wire(port, "backend", password) as wire:
+        async with lab.open_wire() as wire:
             found = [Row.from_body(message.body) for message in await wire.read_stream(stream)]
         rows += [row for row in found if row is not None]
     return rows
@@ -35,7 +33,7 @@ def count(lab: Lab) -> dict[str, dict[str, int]]:
     says; the newest report of each node has to be there.
     """
     accepted = read_ledger(lab.ledger)
-    stored = trio.run(stored_rows, lab.port, (HOME / "backend.password").read_text())
+    stored = trio.run(stored_rows, lab)
     newest: dict[str, int] = {}
     for row in accepted:
         if row.lane == Lane.NODES:

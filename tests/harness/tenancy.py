@@ -22,6 +22,7 @@ from tests.harness.saas import ASK_AGAIN_SECONDS, READY_SECONDS, nats_server
 from tests.harness.wire import Wire, WireError, open_proven_wire
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -113,15 +114,24 @@ class Tenancy:
     @asynccontextmanager
     async def connect(self, file: Path, *, inbox: str | None = None) -> AsyncIterator[Wire]:
         """A connection of the tests' own client, with credentials from a file, on the user's own inbox."""
-        found = creds.parse(file.read_text())  # noqa: ASYNC240 - a few bytes
-
-        def prove(info: Info) -> dict[str, str]:
-            signature = found.key.sign(info.options["nonce"].encode())
-            return {"jwt": found.token, "sig": base64.urlsafe_b64encode(signature).rstrip(b"=").decode()}
-
-        name = file.stem.rpartition("-")[2]
-        async with open_proven_wire(self.port, prove, inbox=inbox or f"_INBOX.{name}") as wire:
+        async with open_creds_wire(self.port, file, inbox=inbox) as wire:
             yield wire
+
+
+@asynccontextmanager
+async def open_creds_wire(
+    port: int, file: Path, *, inbox: str | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Wire]:
+    """A connection of the tests' own client, with credentials from a file, on the user's own inbox."""
+    found = creds.parse(file.read_text())  # noqa: ASYNC240 - a few bytes
+
+    def prove(info: Info) -> dict[str, str]:
+        signature = found.key.sign(info.options["nonce"].encode())
+        return {"jwt": found.token, "sig": base64.urlsafe_b64encode(signature).rstrip(b"=").decode()}
+
+    name = file.stem.rpartition("-")[2]
+    async with open_proven_wire(port, prove, inbox=inbox or f"_INBOX.{name}", tls=tls) as wire:
+        yield wire
 
 
 @asynccontextmanager

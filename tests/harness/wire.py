@@ -19,6 +19,7 @@ import trio
 from tests.harness.protocol import Failure, Info, Message, Parser, Ping, Pong, encode
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 ANSWER_SECONDS = 20
@@ -65,16 +66,18 @@ class Part:
 class Wire:
     """One authenticated connection. Calls must not overlap; a cancelled call makes the connection useless."""
 
-    def __init__(self, stream: trio.SocketStream, inbox: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, inbox: str) -> None:
         self._stream = stream
         self._parser = Parser()
         self._inbox = f"{inbox}.{secrets.token_hex(8)}"
         self._questions = itertools.count(1)
 
-    async def _hello(self, prove: Callable[[Info], Mapping[str, str]]) -> None:
+    async def _hello(self, prove: Callable[[Info], Mapping[str, str]], tls: ssl.SSLContext | None, host: str) -> None:
         info = await self._next()
         if not isinstance(info, Info):
             raise WireError(f"the server began with {info!r} instead of INFO")
+        if tls is not None:  # NATS begins in the clear, and turns to TLS after its first line
+            self._stream = trio.SSLStream(self._stream, tls, server_hostname=host)
         options = {**prove(info), "verbose": False, "pedantic": False, "headers": True}
         options |= {"no_responders": True, "lang": "tests", "version": "1", "protocol": 1}
         await self._stream.send_all(f"CONNECT {json.dumps(options)}\r\nSUB {self._inbox}.* 1\r\n".encode())
@@ -224,11 +227,16 @@ async def open_wire(
 
 @asynccontextmanager
 async def open_proven_wire(
-    port: int, prove: Callable[[Info], Mapping[str, str]], *, host: str = "127.0.0.1", inbox: str = "_INBOX"
+    port: int,
+    prove: Callable[[Info], Mapping[str, str]],
+    *,
+    host: str = "127.0.0.1",
+    inbox: str = "_INBOX",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Wire]:
-    """Connect as whoever `prove` shows the server that we are, for the length of the block."""
+    """Connect as whoever `prove` shows the server that we are, for the length of the block; encrypted with `tls`."""
     async with await trio.open_tcp_stream(host, port) as stream:
         wire = Wire(stream, inbox)
         with trio.fail_after(ANSWER_SECONDS):
-            await wire._hello(prove)
+            await wire._hello(prove, tls, host)
         yield wire
