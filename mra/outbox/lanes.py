@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "epoch, next_seq, claimed_through, settled_through, checkpoint_seq, epoch_total, thinned_through,"
     " thin_until, accepted, delivered, waiting, parked, shed, accepted_bytes, waiting_bytes, held, singly_through,"
-    " exported_through, exported_overdue"
+    " exported_through, exported_overdue, based_at"
 )
 _UPDATE = (
     "UPDATE lane SET epoch=?, next_seq=?, claimed_through=?, settled_through=?, checkpoint_seq=?, epoch_total=?,"
     " thinned_through=?, thin_until=?, accepted=?, delivered=?, waiting=?, parked=?, shed=?, accepted_bytes=?,"
-    " waiting_bytes=?, held=?, singly_through=?, exported_through=?, exported_overdue=? WHERE name=?"
+    " waiting_bytes=?, held=?, singly_through=?, exported_through=?, exported_overdue=?, based_at=? WHERE name=?"
 )
 
 
@@ -45,6 +45,7 @@ class LaneState:
     singly_through: int
     exported_through: int = 0
     exported_overdue: int = 0
+    based_at: int = 0
 
     @property
     def table(self) -> str:
@@ -69,7 +70,7 @@ class LaneState:
                 self.epoch, self.next_seq, self.claimed_through, self.settled_through, self.checkpoint_seq,
                 self.epoch_total, self.thinned_through, self.thin_until, self.accepted, self.delivered, self.waiting,
                 self.parked, self.shed, self.accepted_bytes, self.waiting_bytes, self.held, self.singly_through,
-                self.exported_through, self.exported_overdue, self.name.value,
+                self.exported_through, self.exported_overdue, self.based_at, self.name.value,
             ),
         )  # fmt: skip
 

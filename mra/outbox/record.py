@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROW_OVERHEAD = 64  # bytes that a row counts besides its id, subject, key, headers and body
 LARGEST_BODY = 64 * 1024 * 1024  # no NATS server takes more in one message, whatever its max_payload
 LONGEST_TTL = 100 * 365 * 86400.0  # seconds; more does not fit the clock and means "never"
+ORIGIN = "Mra-Origin"
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -49,6 +50,7 @@ class Draft(NamedTuple):
     key: str | None = None
     id: str | None = None  # at most 128 printable ASCII characters; given at acceptance when absent
     ttl: float | None = None  # seconds of host uptime after which it is shed instead of delivered
+    origin: str | None = None  # "<node>-<lane> <epoch> <seq> <previous>": set by a leader for rows of its followers
 
 
 class Receipt(NamedTuple):
@@ -99,7 +101,7 @@ def is_intact(row: Row) -> bool:
 
 def check_draft(draft: Draft) -> None:
     """Raise BadInput for a record that could never be stored or sent. `wire_headers` looks at the headers."""
-    lane, subject, body, _, key, id_, ttl = draft
+    lane, subject, body, _, key, id_, ttl, _ = draft
     if not isinstance(lane, Lane):
         raise BadInput(f"There is no lane {lane!r}: use one of {', '.join(Lane)}.")
     check_subject(subject)
@@ -138,6 +140,11 @@ def wire_headers(headers: Mapping[str, str]) -> str | None:
             raise BadInput(f"The value of header {name} holds a line break or control character: remove it.")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines)
+
+
+def origin_header(origin: str) -> str:
+    """The line that says which node a row is from. No producer can write it: `wire_headers` refuses the name."""
+    return f"{ORIGIN}: {origin}\r\n"
 
 
 _FORBIDDEN = frozenset(" \t\r\n\x00*>")

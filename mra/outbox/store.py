@@ -15,7 +15,17 @@ from mra.errors import BadInput, OutboxFull, StoreBroken
 from mra.outbox import lanes, shedding
 from mra.outbox.elapsed import boot_of
 from mra.outbox.policy import Overflow
-from mra.outbox.record import Draft, Lane, Receipt, check_draft, checksum, counted_size, wire_headers
+from mra.outbox.record import (
+    ORIGIN,
+    Draft,
+    Lane,
+    Receipt,
+    check_draft,
+    checksum,
+    counted_size,
+    origin_header,
+    wire_headers,
+)
 from mra.outbox.sqlite import PAGE_SIZE, Error, blames_the_statement
 from mra.outbox.transaction import savepoint, transaction
 from mra.outbox.upkeep import prune_replay
@@ -32,6 +42,7 @@ _INSERT = (
     "INSERT INTO {table} (seq, size, sum, wall, mono, boot, expires, id, subject, key, headers, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_OWN = f"(headers IS NULL OR headers NOT LIKE '{ORIGIN}:%')"
 _RESERVE = 0.05  # share of the file kept for settling and pruning, so that a full outbox can still drain
 _SLACK = 64 * 1024  # freed beyond need, so that a lane at its bound does not shed row by row
 
@@ -127,18 +138,21 @@ class _Group:
 
     def _measure(self, draft: Draft) -> _Sized:
         check_draft(draft)
-        _, subject, body, pairs, key, id_, _ = draft
+        _, subject, body, pairs, key, id_, _, origin = draft
         headers = wire_headers(pairs) if pairs else None
-        if id_ is not None and draft.lane is Lane.SUBMISSIONS and (earlier := self._earlier(id_)):
+        if origin is not None:
+            headers = origin_header(origin) + (headers or "")
+        elif id_ is not None and draft.lane is Lane.SUBMISSIONS and (earlier := self._earlier(id_)):
             return draft, headers, 0, earlier
         return draft, headers, counted_size(id_, subject, key, headers, body), None
 
     def _earlier(self, id_: str) -> int | None:
         if seq := self._ids.get(id_):
             return seq
+        # Ids are unique within a node: what a follower has accepted under this id is another record.
         row = self._connection.execute(
-            "SELECT seq FROM row_submissions WHERE id = ?1 UNION ALL"
-            " SELECT seq FROM parked WHERE lane = 'submissions' AND id = ?1",
+            f"SELECT seq FROM row_submissions WHERE id = ?1 AND {_OWN} UNION ALL"
+            f" SELECT seq FROM parked WHERE lane = 'submissions' AND id = ?1 AND {_OWN}",
             (id_,),
         ).fetchone()
         return int(row[0]) if row else None
@@ -182,10 +196,10 @@ class _Group:
 
     def _add(self, sized: _Sized, fresh_id: str) -> Receipt:
         draft, headers, size, earlier = sized
-        lane, subject, body, _, key, id_, ttl = draft
+        lane, subject, body, _, key, id_, ttl, origin = draft
         if id_ is None:
             id_ = fresh_id
-        elif lane is Lane.SUBMISSIONS and (earlier := earlier or self._ids.get(id_)):
+        elif origin is None and lane is Lane.SUBMISSIONS and (earlier := earlier or self._ids.get(id_)):
             return Receipt(lane, earlier, id_, repeated=True)
         pending = self._pending(lane)
         state = pending.state
@@ -202,7 +216,7 @@ class _Group:
         self._room -= _footprint(size)
         if key is not None:
             pending.newest[key] = seq
-        if draft.id is not None and lane is Lane.SUBMISSIONS:
+        if draft.id is not None and origin is None and lane is Lane.SUBMISSIONS:
             self._ids[id_] = seq
         return Receipt(lane, seq, id_)
 
@@ -272,10 +286,14 @@ class _Group:
                 return
 
     def _room_in_file(self) -> int:
-        """Bytes that rows may still take, by the real size of the file."""
-        pages: int = self._connection.execute("PRAGMA page_count").fetchone()[0]
-        free: int = self._connection.execute("PRAGMA freelist_count").fetchone()[0]
-        return int(self._settings.max_bytes * (1 - _RESERVE)) - (pages - free) * PAGE_SIZE
+        return room_in_file(self._connection, self._settings)
+
+
+def room_in_file(connection: Connection, settings: OutboxSettings) -> int:
+    """Bytes that rows may still take, by the real size of the file."""
+    pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
+    free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    return int(settings.max_bytes * (1 - _RESERVE)) - (pages - free) * PAGE_SIZE
 
 
 def _per_lane(sized: Sequence[_Sized]) -> dict[Lane, int]:

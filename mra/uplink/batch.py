@@ -105,7 +105,8 @@ class Batch:
         row = self.rows[index]
         previous = self.rows[index - 1].seq if index else self.previous
         origin = f"{checkpoint_name(agent, self.lane)} {self.epoch} {row.seq} {previous}"
-        return f"Nats-Msg-Id:{row.id}\r\nMra-Row:{origin}\r\nMra-Id:{row.id}\r\n{row.headers or ''}".encode()
+        # Two nodes of a site may give one id to records of their own; the number of the row tells them apart.
+        return f"Nats-Msg-Id:{row.id}-{row.seq}\r\nMra-Row:{origin}\r\nMra-Id:{row.id}\r\n{row.headers or ''}".encode()
 
 
 def checkpoint_headers(expected: int) -> bytes:

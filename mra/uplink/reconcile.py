@@ -2,7 +2,7 @@
 
 checkpoint of the SaaS                                       verdict
 -----------------------------------------------------------  -----------------------------------------------------
-none, and we never settled a row                             InStep: expect 0
+none, and we never settled a row there                       InStep: expect 0
 none, though we did                                          Behind: wiped, or restored from before our time
 of our epoch, ends where we do                               InStep
 of our epoch, ends later, made of our rows, none left out    Ahead: an answer was lost; settle up to there
@@ -88,7 +88,7 @@ def needs_likeness(here: LaneState, stored: Stored | None) -> bool:
 def judge(here: LaneState, stored: Stored | None, likeness: Likeness) -> Verdict:
     """The verdict. `likeness` matters where `needs_likeness` says so."""
     if stored is None:
-        return Behind(None, total=0) if here.settled_through else InStep(0)
+        return Behind(None, total=0) if here.settled_through > here.based_at else InStep(0)
     if stored.checkpoint.epoch == here.epoch:
         return _judge_ours(here, stored, likeness)
     return _judge_others(here, stored, likeness)

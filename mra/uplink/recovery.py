@@ -118,7 +118,7 @@ async def _take_over(outbox: Outbox, lane: Lane, found: Stored) -> str:
 
 async def _rewind(outbox: Outbox, link: Link, here: LaneState, stored: Stored | None, total: int) -> int:
     """Confirm by compare-and-swap that the SaaS went back (a lagging replica would refuse); then rows wait again."""
-    through = stored.checkpoint.through_seq if stored else 0
+    through = stored.checkpoint.through_seq if stored else here.based_at
     marker = marker_checkpoint(here.epoch, through, total)
     expected = await link.put_checkpoint(here.name, marker, stored.stream_seq if stored else 0)
     again, gone = await outbox.run_unit(drain.rewind, here.name, through_seq=through, total=total, stream_seq=expected)

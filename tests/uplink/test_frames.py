@@ -113,7 +113,7 @@ def test_a_row_published_alone_carries_its_id_for_the_duplicate_window() -> None
     made = batch(row(5, id_="x"), row(9, id_="y", headers="A: b\r\n"), previous=3)
     (published,) = parse(frame("s", "inbox", made.single_headers("n1", 1), b"body"))
     assert published.headers == [
-        (b"Nats-Msg-Id", b"y"),
+        (b"Nats-Msg-Id", b"y-9"),
         (b"Mra-Row", b"n1-events ep 9 5"),
         (b"Mra-Id", b"y"),
         (b"A", b"b"),

@@ -14,11 +14,13 @@ from mra.uplink.jetstream import JetStreamLink
 from tests.fakes import FakeLink, FakeSaas
 from tests.harness.counting import STREAM_OF
 from tests.harness.saas import Saas, open_saas
+from tests.site.bus_site import ids_at_leader, open_bus_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from mra.outbox.outbox import Outbox
     from mra.uplink.link import Link
 
 pytestmark = pytest.mark.lab
@@ -55,14 +57,31 @@ class FakeEnd:
         self._saas.atomic = False
 
 
-End = RealEnd | FakeEnd
+class BusEnd:
+    """The same of a leader, whose followers hand over to it."""
+
+    def __init__(self, link: Link, leader: Outbox) -> None:
+        self.link, self._leader = link, leader
+
+    async def ids(self, lane: Lane) -> list[str]:
+        return await self._leader.read(ids_at_leader, "n1", lane)
+
+    async def take_no_batches(self, lane: Lane) -> None:
+        pytest.skip("a leader takes batches")
 
 
-@pytest.fixture(params=["real", "fake"])
+End = RealEnd | FakeEnd | BusEnd
+
+
+@pytest.fixture(params=["real", "fake", "bus"])
 async def end(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[End]:
     if request.param == "fake":
         saas = FakeSaas()
         yield FakeEnd(FakeLink(saas), saas)
+        return
+    if request.param == "bus":
+        async with open_bus_site(tmp_path, "n1") as site:
+            yield BusEnd(site.link, site.leader)
         return
     async with open_saas(tmp_path / "saas") as real:
         access = Access((real.url,), "n1", real.site.user, real.site.password)
