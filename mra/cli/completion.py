@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from mra.cli.options import agent_options
+
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -20,4 +22,5 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cli, {}, "mra", "_MRA_COMPLETE").source())
+    name = agent_options().name
+    click.echo(kind(cli, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE").source())
