@@ -23,6 +23,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_RETRY = 75  # EX_TEMPFAIL of sysexits(3): a caller's retry loop can tell it from a real failure
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell puts it
+EXIT_UNREAD = 141  # 128 + SIGPIPE: whoever read the output went away before its end
 
 
 _LONGEST_QUOTE: Final = 120  # characters of a wrong value that a sentence repeats

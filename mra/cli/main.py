@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from mra import __version__
 from mra.cli.options import agent_options
-from mra.errors import EXIT_USAGE, MraError
+from mra.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNREAD, EXIT_USAGE, MraError
 from mra.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -21,7 +24,11 @@ Exit codes:
   1   refused, or a check found something
   2   wrong usage, configuration or input
   75  not possible just now; try again later
+  130 interrupted, or a question was not answered with yes
+  141 nobody reads the output any more
 """
+# What a write to an open file can end with; those to our own files are told as errors of ours.
+_FAILED_WRITES = frozenset({errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF})
 COMMANDS = {
     "run": "mra.cli.run:run",
     "status": "mra.cli.status:status",
@@ -103,23 +110,65 @@ def main() -> None:
 def invoke(arguments: list[str], options: Options | None = None) -> int:
     """Run one command and return its exit code. Errors become one sentence on standard error."""
     options = options or Options()
+    _open_closed_streams()
+    try:
+        outcome = _run(arguments, options)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.filename or error.errno not in _FAILED_WRITES:
+            raise
+        sys.stdout = None  # what it still holds would fail again when the interpreter ends
+        _complain(options, f"Standard output takes no more ({error.strerror}): make room for it and ask again.")
+        return EXIT_FAILED
+    return outcome
+
+
+def _run(arguments: list[str], options: Options) -> int:
+    output = sys.stdout
     try:
         outcome = cli.main(arguments, prog_name=options.name, standalone_mode=False, obj=options)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:
-        return 130
+        return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        with _whoever_listens():
+            error.show()
         return EXIT_USAGE
     except MraError as error:
-        click.echo(f"{options.name}: {error.sentence}", err=True)
+        _complain(options, error.sentence)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output went away (`mra outbox ls | head`): nothing is wrong.
-        sys.stdout = None
-        return 0
-    return outcome if isinstance(outcome, int) else 0
+    except SystemExit as ended:
+        # Where nobody reads on (`mra outbox ls | head`), click and rich end the process: click once it has silenced
+        # standard output, rich while it handles the error.
+        if sys.stdout is not output or isinstance(ended.__context__, BrokenPipeError):
+            return EXIT_UNREAD
+        raise
+    return outcome if isinstance(outcome, int) else EXIT_OK
+
+
+def _complain(options: Options, sentence: str) -> None:
+    with _whoever_listens():
+        click.echo(f"{options.name}: {sentence}", err=True)
+
+
+@contextmanager
+def _whoever_listens() -> Iterator[None]:
+    """Where standard error takes no more either, the exit code has to say it."""
+    try:
+        yield
+    except OSError:
+        sys.stderr = None
+
+
+def _open_closed_streams() -> None:
+    """Give what a caller has closed (`mra status >&-`) a stand-in, so that no file takes its descriptor."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open until the process ends
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import time
@@ -38,9 +39,25 @@ def print_json_lines(documents: Iterable[object]) -> None:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return str(value)
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def raw(body: bytes) -> None:
+    """A row's body as it is; what could play tricks on a terminal is escaped there."""
+    if sys.stdout.isatty():
+        click.echo("\n".join(map(_tame, body.decode("utf-8", "backslashreplace").split("\n"))))
+    else:
+        click.echo(body)
+
+
+def _tame(value: object) -> str:
+    """The value as text without control characters: some of it was written by strangers."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(value))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -70,7 +87,7 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return escape(str(value))
+    return escape(_tame(value))
 
 
 def plain(text: str, most: int) -> str:
@@ -93,7 +110,7 @@ def pairs(fields: Mapping[str, object]) -> None:
     """Names and values, one a line."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        click.echo(f"{name:<{width}}  {'-' if value is None else value}")
+        click.echo(f"{name:<{width}}  {'-' if value is None else _tame(value)}")
 
 
 @contextmanager

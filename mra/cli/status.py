@@ -13,6 +13,8 @@ from mra.units import show_duration, show_size
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mra.settings import Settings
+
 
 @click.command()
 @config_option
@@ -27,27 +29,39 @@ def status(config: Path, as_json: bool, tree: bool) -> None:
       mra status --json | jq .lanes.events.waiting
       mra status --tree
     """
-    from mra.control import ask_daemon
-    from mra.errors import Unavailable
+    from mra.control import NoDaemon, ask_daemon
     from mra.settings import read_settings
-    from mra.status import from_file
 
-    settings = read_settings(config)
+    settings = read_settings(config, secrets=False)
     if tree:
         document = ask_daemon(settings.socket, "tree")
         show.print_json(document) if as_json else _print_tree(document)
         return
     try:
         document = ask_daemon(settings.socket, "status")
-    except Unavailable:
-        document = from_file(settings)
+    except NoDaemon:
+        document = _without_daemon(settings)
     show.print_json(document) if as_json else _print(document)
+
+
+def _without_daemon(settings: Settings) -> dict[str, Any]:
+    """What the file tells; a daemon that runs and does not answer is something else than none."""
+    from mra.lock import holder_of
+    from mra.status import from_file
+
+    document = from_file(settings)
+    if holder := holder_of(settings.lock):
+        document["running"] = True
+        document["pid"] = holder
+        document["link"]["last_error"] = f"the daemon (process {holder}) runs, and does not answer"
+    return document
 
 
 def _print(document: dict[str, Any]) -> None:
     link = document["link"]
     running = (
-        f"running (process {document['pid']}, up {show_duration(document['uptime'])})"
+        f"running (process {document['pid']}"
+        + (f", up {show_duration(document['uptime'])})" if "uptime" in document else ", no answer)")
         if document["running"]
         else "not running"
     )

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from mra.cli import show
-from mra.cli.options import LANE, config_option, json_option
+from mra.cli.options import LANE, agent_options, config_option, json_option
 from mra.errors import BadInput, MraError
+from mra.outbox.record import LARGEST_BODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from io import BufferedIOBase
 
     from mra.outbox.record import Draft, Receipt
     from mra.settings import Settings
     from mra.submit.message import Submission
 
-_GROUP = 1000
+_GROUP = 1000  # records in one commit
+_PIECE = 64 * 1024  # bytes read at once
 
 
 @click.command()
@@ -54,9 +58,10 @@ def submit(
 ) -> None:  # fmt: skip
     """Accept FILE (or standard input) as a submission on SUBJECT and print its id.
 
-    When the command succeeds the record is on disk and will be delivered, whatever happens to this host short of
-    losing the disk. Exit code 75 means there was no room: nothing was accepted, try again later. A user who may not
-    write the outbox is served by the running daemon, through its submission socket.
+    A record whose id is printed is on disk and will be delivered, whatever happens to this host short of losing the
+    disk. Exit code 75 means that there was no room or no answer: submit again what has no id printed. With --lines
+    records are accepted and their ids printed as they come. A user who may not write the outbox is served by the
+    running daemon, through its submission socket.
 
     \b
     Examples:
@@ -80,38 +85,81 @@ def submit(
     through = socket or (settings.submit.path if settings and not _may_write(settings.database) else None)
     if through and (plain or key):
         raise BadInput(f"Only submissions without a key pass {through}: leave --lane and --key out.")
-    bodies = _bodies(file, lines)
-    if not bodies:
-        raise BadInput(f"{file} holds no records: give at least one line.")
 
     def submission(body: bytes) -> Submission:
         urgency = LOWEST_PRIORITY if priority is None else priority
         return Submission(subject, body, reliable, lifetime, urgency, tries, parsed, sender, id_ or new_id())
 
+    groups = _groups(file, lines)
     if through:
-        receipts = _hand_over(through, map(submission, bodies), len(bodies))
+        accepted = _hand_over(through, (submission(body) for group in groups for body in group))
     else:
         assert settings is not None
         if plain:
-            drafts = [Draft(Lane(lane), subject, body, parsed, key, id_, lifetime) for body in bodies]
+            drafts = (
+                [Draft(Lane(lane), subject, body, parsed, key, id_, lifetime) for body in group] for group in groups
+            )
         else:
             record = _recorder(settings)
-            drafts = [record(submission(body))._replace(key=key) for body in bodies]
-        receipts = _accept(settings, drafts)
-    if as_json:
-        found = [{"lane": r.lane.value, "seq": r.seq, "id": r.id, "repeated": r.repeated} for r in receipts]
-        show.print_json_lines(found)
-    else:
-        for receipt in receipts:
-            click.echo(receipt.id)
+            drafts = ([record(submission(body))._replace(key=key) for body in group] for group in groups)
+        accepted = _accept(settings, drafts)
+    if not _tell(accepted, as_json):
+        raise BadInput(f"{file} holds no records: give at least one line.")
 
 
-def _bodies(file: Path, lines: bool) -> list[bytes]:
+def _tell(accepted: Iterator[Receipt], as_json: bool) -> int:
+    """Print each receipt as it comes, for only what is printed counts as accepted; return how many there were."""
+    count = 0
     try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        for receipt in accepted:
+            count += 1
+            if as_json:
+                lane, seq, id_, repeated = receipt
+                show.print_json_lines([{"lane": lane.value, "seq": seq, "id": id_, "repeated": repeated}])
+            else:
+                click.echo(receipt.id)
+    except MraError:
+        if count:
+            click.echo(f"{agent_options().name}: {count} records are accepted, those whose ids are printed.", err=True)
+        raise
+    return count
+
+
+def _groups(file: Path, lines: bool) -> Iterator[list[bytes]]:
+    """What to accept, in groups of one commit each: one record, or lines as soon as they are there."""
+    try:
+        standard = cast("BufferedIOBase", sys.stdin.buffer)
+        with nullcontext(standard) if str(file) == "-" else file.open("rb") as stream:
+            if lines:
+                yield from _lines(stream)
+            else:
+                yield [_whole(stream)]
     except OSError as error:
         raise BadInput(f"Cannot read {file} ({error.strerror}): check the path.") from error
-    return [line for line in data.splitlines() if line] if lines else [data]
+
+
+def _whole(stream: BufferedIOBase) -> bytes:
+    body = stream.read(LARGEST_BODY + 1)
+    if len(body) > LARGEST_BODY:
+        raise BadInput(f"The record has more than {LARGEST_BODY} bytes: no server takes it, so split it.")
+    return body
+
+
+def _lines(stream: BufferedIOBase) -> Iterator[list[bytes]]:
+    """Lines without their ends, empty ones left out."""
+    begun: list[bytes] = []  # pieces of a line whose end has not come yet
+    while piece := stream.read1(_PIECE):
+        first, *others = piece.split(b"\n")
+        begun.append(first)
+        if others:
+            whole = [line for line in (b"".join(begun), *others[:-1]) if line.strip(b"\r")]
+            begun = others[-1:]
+            for start in range(0, len(whole), _GROUP):
+                yield [line.removesuffix(b"\r") for line in whole[start : start + _GROUP]]
+        elif sum(map(len, begun)) > LARGEST_BODY:
+            raise BadInput(f"A line has more than {LARGEST_BODY} bytes: no server takes such a record, so split it.")
+    if last := b"".join(begun).removesuffix(b"\r"):
+        yield [last]
 
 
 def _headers(texts: tuple[str, ...]) -> dict[str, str]:
@@ -162,47 +210,29 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
-def _hand_over(socket: Path, submissions: Iterable[Submission], count: int) -> list[Receipt]:
-    """Submit one after the other; a refusal says how many were accepted before it."""
+def _hand_over(socket: Path, submissions: Iterable[Submission]) -> Iterator[Receipt]:
+    """Submit one after the other."""
     from mra.submit import submit_over_socket
 
-    receipts: list[Receipt] = []
     for submission in submissions:
-        try:
-            receipts.append(submit_over_socket(socket, submission))
-        except MraError:
-            _say_how_many(receipts, count)
-            raise
-    return receipts
+        yield submit_over_socket(socket, submission)
 
 
-def _accept(settings: Settings, drafts: list[Draft]) -> list[Receipt]:
-    """Accept in groups of one transaction each; a refusal says how many were accepted before it."""
+def _accept(settings: Settings, groups: Iterable[list[Draft]]) -> Iterator[Receipt]:
+    """Accept each group in a transaction of its own."""
     from mra.clock import now
     from mra.control import poke_daemon
-    from mra.outbox import sqlite
-    from mra.outbox.opening import prepare
+    from mra.outbox.opening import open_beside
     from mra.outbox.store import Request, accept
 
-    receipts: list[Receipt] = []
-    connection = prepare(settings.database, settings.outbox)
-    try:
-        for start in range(0, len(drafts), _GROUP):
-            request = Request(drafts[start : start + _GROUP])
-            outcome = accept(connection, settings.database, [request], settings.outbox, now())[0]
+    with open_beside(settings.database, settings.outbox) as guest:
+        is_told = False
+        for drafts in groups:
+            [outcome] = accept(guest.connection, guest.path, [Request(drafts)], settings.outbox, now())
             if isinstance(outcome, Exception):
-                _say_how_many(receipts, len(drafts))
                 raise outcome
-            receipts += outcome
-    except sqlite.Error as error:
-        raise sqlite.translate(error, settings.database) from error
-    finally:
-        connection.close()
-        if receipts:
-            poke_daemon(settings.socket)
-    return receipts
-
-
-def _say_how_many(receipts: list[Receipt], count: int) -> None:
-    if receipts:
-        click.echo(f"mra: {len(receipts)} of {count} records were accepted.", err=True)
+            guest.confirm()
+            yield from outcome
+            if not is_told:  # the daemon looks by itself every second: a poke is for the first record to go at once
+                is_told = True
+                poke_daemon(settings.socket)

@@ -233,14 +233,20 @@ def row(connection: Connection, lane: Lane, seq: int) -> dict[str, Any] | None:
 
 
 def parked(connection: Connection, lane: Lane | None = None) -> list[dict[str, Any]]:
-    """Dead letters, oldest first, without their bodies."""
+    """Dead letters, oldest first, without their bodies; `intact` is false for those that the disk has changed."""
     found = connection.execute(
-        "SELECT no, lane, seq, id, subject, size, wall, parked_wall, reason FROM parked"
+        "SELECT no, lane, seq, id, subject, size, wall, parked_wall, reason, headers, body, sum FROM parked"
         " WHERE ?1 IS NULL OR lane = ?1 ORDER BY no",
         (lane.value if lane else None,),
     )
     names = ("no", "lane", "seq", "id", "subject", "size", "wall", "parked_wall", "reason")
-    return [dict(zip(names, values, strict=True)) for values in found]
+    return [
+        {
+            **dict(zip(names, values, strict=False)),
+            "intact": is_intact(Row(values[2], values[3], values[4], values[9], values[10], values[11], 0)),
+        }
+        for values in found
+    ]
 
 
 def losses(connection: Connection) -> list[dict[str, Any]]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from mra.durable import sync_directory
 from mra.errors import BadInput, Busy, StoreBroken
 from mra.outbox import schema, sqlite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mra.outbox.policy import OutboxSettings
@@ -42,6 +44,49 @@ def prepare(path: Path, settings: OutboxSettings) -> Connection:
         connection.close()
         raise
     return connection
+
+
+class Guest(NamedTuple):
+    """Another process's way into an outbox on which a daemon may be running."""
+
+    connection: Connection
+    path: Path
+    file: tuple[int, int]
+
+    def confirm(self) -> None:
+        """Call between a commit and telling anybody about it: a salvage by the daemon may have replaced the file.
+
+        The daemon locks a damaged file while it copies, so a commit is either copied or comes after the new file.
+        Raises StoreBroken when it came after: it went into the old file, and counts for nothing.
+        """
+        if _identity(self.path) != self.file:
+            raise StoreBroken(f"{self.path} was salvaged meanwhile, and what was just written is not in it: try again.")
+
+
+@contextmanager
+def open_beside(path: Path, settings: OutboxSettings) -> Iterator[Guest]:
+    """`prepare` for a block of another process than the daemon; SQLite's errors come out translated."""
+    while True:
+        _create(path)
+        before = _identity(path)
+        connection = prepare(path, settings)
+        if _identity(path) == before:
+            break
+        connection.close()
+    try:
+        yield Guest(connection, path, before)
+    except sqlite.Error as error:
+        raise sqlite.translate(error, path) from error
+    finally:
+        connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def salvaged_name(path: Path) -> Path:

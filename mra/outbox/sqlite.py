@@ -29,6 +29,7 @@ Error = pysqlite3.Error
 IntegrityError = pysqlite3.IntegrityError
 APPLICATION_ID = 0x6D726131  # "mra1"
 PAGE_SIZE = 4096
+PATIENCE = 10.0  # seconds that a lock of another process is waited for
 WAL_LIMIT = 8 * 1024 * 1024  # bytes the log is cut back to; the ballast is chosen to cover twice this
 
 _FULL, _CORRUPT, _NOTADB, _IOERR, _READONLY, _CANTOPEN, _PERM = 13, 11, 26, 10, 8, 14, 3
@@ -99,7 +100,9 @@ def connect(path: Path, *, max_bytes: int = 0, synchronous: str = "FULL") -> Con
             f"SQLite {library_version()} can lose committed rows (WAL-reset bug): install pysqlite3 0.6.1 or newer."
         )
     try:
-        connection: Connection = pysqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+        connection: Connection = pysqlite3.connect(
+            path, isolation_level=None, timeout=PATIENCE, check_same_thread=False
+        )
     except Error as error:
         raise translate(error, path) from error
     try:
@@ -131,7 +134,7 @@ def _configure(connection: Connection, path: Path, max_bytes: int, synchronous: 
 
 def connect_for_salvage(path: Path) -> Connection:
     """A connection to a file that may be damaged anywhere; it holds the write lock when there is one to hold."""
-    connection: Connection = pysqlite3.connect(path, isolation_level=None, timeout=10.0, check_same_thread=False)
+    connection: Connection = pysqlite3.connect(path, isolation_level=None, timeout=PATIENCE, check_same_thread=False)
     connection.text_factory = _lenient
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -228,7 +231,7 @@ def _open_readonly(path: Path) -> Connection:
             f"file:{quote(str(path))}?mode=ro{'&immutable=1' if _cannot_change(path) else ''}",
             uri=True,
             isolation_level=None,
-            timeout=5.0,
+            timeout=PATIENCE,
             check_same_thread=False,
         )
     except Error as error:

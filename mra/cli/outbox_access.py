@@ -1,0 +1,41 @@
+"""How `mra outbox ...` opens the outbox: beside a running daemon, and with a sentence for whatever is wrong."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from mra.outbox import sqlite
+from mra.outbox.opening import open_beside
+from mra.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mra.outbox.sqlite import Connection
+
+SEQ = click.IntRange(1, 2**63 - 1)
+
+
+@contextmanager
+def reading(config: Path) -> Iterator[Connection]:
+    """A read-only connection for a block, whatever else has the file open. Raises BadInput, StoreBroken."""
+    path = read_settings(config, secrets=False).database
+    with closing(sqlite.connect_readonly(path)) as connection:
+        try:
+            yield connection
+        except sqlite.Error as error:
+            raise sqlite.translate(error, path) from error
+
+
+@contextmanager
+def writing(config: Path) -> Iterator[Connection]:
+    """A read-write connection for a block; raises when what was written does not count. Makes no outbox."""
+    settings = read_settings(config, secrets=False)
+    sqlite.connect_readonly(settings.database).close()  # says what is wrong, and makes nothing
+    with open_beside(settings.database, settings.outbox) as guest:
+        yield guest.connection
+        guest.confirm()
