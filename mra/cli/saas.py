@@ -15,10 +15,12 @@ from mra.cli.saas_config import config
 from mra.cli.saas_customers import customer
 from mra.cli.saas_governors import governors
 from mra.cli.saas_init import init
+from mra.cli.saas_members import customer_allow, customer_credentials, customer_deny
 from mra.cli.saas_node import node
 from mra.cli.saas_plugins import plugins
 from mra.cli.saas_provisioner import provisioner
 from mra.cli.saas_token import token
+from mra.cli.saas_usage import guard, usage
 from mra.cli.saas_watch import events, nodes
 from mra.errors import Unavailable
 from mra.units import parse_duration
@@ -46,6 +48,8 @@ def saas() -> None:
 
 saas.add_command(init)
 saas.add_command(customer)
+for command in (customer_deny, customer_allow, customer_credentials, usage, guard):
+    customer.add_command(command)
 saas.add_command(token)
 saas.add_command(node)
 saas.add_command(provisioner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +10,7 @@ import click
 from mra.cli import show
 from mra.cli.options import json_option
 from mra.cli.saas_access import Reach, directory_option, system_options, with_session
-from mra.errors import BadInput
-from mra.units import parse_duration, parse_size
+from mra.units import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +24,9 @@ _LIMITS = (
     click.option("--subscriptions", type=click.IntRange(1), help="Subscriptions of one connection; default 64."),
     click.option("--payload", help="Largest message, such as 256KiB; default 1MiB."),
     click.option("--data", help="Bytes, as the account's claims name them; default unlimited."),
+    click.option(
+        "--rows", type=click.IntRange(-1), help="Rows kept for it, as `guard` enforces; default -1, any number."
+    ),
 )
 
 
@@ -58,7 +59,7 @@ def customer_add(reach: Reach, as_json: bool, name: str, **limits: Any) -> None:
     """Add a customer, and tell the running server. Adding it again tells the server again."""
     registry = reach.registry()
     added, new = registry.add(name, _limits(limits), time.time())
-    _follow(reach, [added.name])
+    follow(reach, [added.name])
     _say(added, as_json, "is added" if new else "exists, and the server knows it")
 
 
@@ -96,18 +97,22 @@ def customer_limit(reach: Reach, as_json: bool, name: str, **limits: Any) -> Non
     def alter(one: Customer) -> Customer:
         return msgspec.structs.replace(one, limits=_limits(limits, one.limits) or one.limits)
 
-    _change(reach, as_json, name, alter, "has other limits")
+    change(reach, as_json, name, alter, "has other limits")
 
 
 @customer.command("suspend")
 @system_options
 @json_option
+@click.option("--reason", default="", help="Why, for those who look later.")
 @click.argument("name")
-def customer_suspend(reach: Reach, as_json: bool, name: str) -> None:
+def customer_suspend(reach: Reach, as_json: bool, name: str, reason: str) -> None:
     """Cut a customer's connections and refuse new ones; its nodes keep what they accept until it is resumed."""
     import msgspec
 
-    _change(reach, as_json, name, lambda one: msgspec.structs.replace(one, suspended=True), "is suspended")
+    def alter(one: Customer) -> Customer:
+        return msgspec.structs.replace(one, suspended=True, reason=reason)
+
+    change(reach, as_json, name, alter, "is suspended")
 
 
 @customer.command("resume")
@@ -118,29 +123,7 @@ def customer_resume(reach: Reach, as_json: bool, name: str) -> None:
     """Let a suspended customer connect again."""
     import msgspec
 
-    _change(reach, as_json, name, lambda one: msgspec.structs.replace(one, suspended=False), "is resumed")
-
-
-@customer.command("deny")
-@system_options
-@json_option
-@click.argument("name")
-@click.option("--node", "nodes", multiple=True, help="Name of a node; every key it ever had is revoked.")
-@click.option("--key", "users", multiple=True, help="Public key of a user (U...).")
-def customer_deny(reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...]) -> None:
-    """Cut nodes or keys of a customer, and give them no token any more."""
-    _deny(reach, as_json, name, nodes, users, "denies them", lambda denied, named: denied | named)
-
-
-@customer.command("allow")
-@system_options
-@json_option
-@click.argument("name")
-@click.option("--node", "nodes", multiple=True, help="Name of a node that was denied.")
-@click.option("--key", "users", multiple=True, help="Public key of a user that was denied.")
-def customer_allow(reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...]) -> None:
-    """Take `deny` back: the tokens count again, as long as they have not expired."""
-    _deny(reach, as_json, name, nodes, users, "allows them", lambda denied, named: denied - named)
+    change(reach, as_json, name, lambda one: msgspec.structs.replace(one, suspended=False, reason=""), "is resumed")
 
 
 @customer.command("remove")
@@ -179,75 +162,21 @@ def customer_remove(reach: Reach, as_json: bool, name: str, force: bool, purge: 
 def customer_push(reach: Reach, as_json: bool) -> None:
     """Tell the server every account again, as after it lost its files; what it has already stays as it is."""
     names = [one.name for one in reach.registry().all()]
-    _follow(reach, names, with_fixed=True)
+    follow(reach, names, with_fixed=True)
     if as_json:
         show.print_json({"pushed": names})
     else:
         click.echo(f"The server knows {len(names)} customers.")
 
 
-@customer.command("credentials")
-@directory_option
-@json_option
-@click.argument("name")
-@click.argument("node")
-@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="File to make, mode 0600.")
-@click.option("--validity", help="How long they count, such as 90d; default: for ever.")
-def customer_credentials(reach: Reach, as_json: bool, name: str, node: str, output: Path, validity: str | None) -> None:
-    """Make a credentials file for NODE of a customer, where enrolment is not used; key and token in one.
-
-    \b
-    Examples:
-      mra saas customer credentials acme n1 --output n1.creds --validity 90d
-    """
-    from mra.saas.directory import write
-    from mra.tokens import creds
-    from mra.tokens.nkey import KeyPair, Kind
-
-    registry = reach.registry()
-    now = time.time()
-    expires = int(now + parse_duration(validity, "--validity")) if validity else None
-    if output.exists():
-        raise BadInput(f"{output} exists: name another file, as keys are not replaced.")
-    key = KeyPair.generate(Kind.USER)
-    token = registry.issue(name, node, key.public, now=now, expires=expires)
-    write(output, creds.compose(token, key))
-    if as_json:
-        show.print_json({"customer": name, "node": node, "user": key.public, "expires": expires, "file": str(output)})
-    else:
-        click.echo(f"{output} lets {node} of {name} in.")
-
-
-def _change(reach: Reach, as_json: bool, name: str, alter: Callable[[Customer], Customer], done: str) -> None:
+def change(reach: Reach, as_json: bool, name: str, alter: Callable[[Customer], Customer], done: str) -> None:
+    """Decide something about a customer, make the server follow, and say so."""
     changed = reach.registry().change(name, alter)
-    _follow(reach, [changed.name])
+    follow(reach, [changed.name])
     _say(changed, as_json, done)
 
 
-def _deny(
-    reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...], done: str,
-    combine: Callable[[set[str], set[str]], set[str]],
-) -> None:  # fmt: skip
-    import msgspec
-
-    from mra.saas.registry import check_node
-    from mra.tokens.nkey import Kind, check_public
-
-    if not nodes and not users:
-        raise BadInput("Nobody is named: give --node or --key.")
-    named_nodes, named_users = {check_node(node) for node in nodes}, {check_public(user, Kind.USER) for user in users}
-
-    def alter(one: Customer) -> Customer:
-        return msgspec.structs.replace(
-            one,
-            denied_nodes=tuple(sorted(combine(set(one.denied_nodes), named_nodes))),
-            denied_users=tuple(sorted(combine(set(one.denied_users), named_users))),
-        )
-
-    _change(reach, as_json, name, alter, done)
-
-
-def _follow(reach: Reach, names: list[str], *, with_fixed: bool = False) -> None:
+def follow(reach: Reach, names: list[str], *, with_fixed: bool = False) -> None:
     """Make the server follow the registry for these customers. What it was told last is what was decided last."""
     from mra.saas import claims_api
     from mra.saas.setup import fixed_claims
@@ -279,7 +208,7 @@ def _limits(given: dict[str, Any], base: Limits | None = None) -> Limits | None:
 
 
 def _state(one: Customer) -> str:
-    return "suspended" if one.suspended else "active"
+    return f"suspended: {one.reason}".removesuffix(": ") if one.suspended else "active"
 
 
 def _document(one: Customer) -> dict[str, Any]:
@@ -287,7 +216,10 @@ def _document(one: Customer) -> dict[str, Any]:
 
     document: dict[str, Any] = msgspec.to_builtins(one)
     limits = document.pop("limits")
-    return {**document, "limits": {name: limits[name] for name in ("connections", "subscriptions", "payload", "data")}}
+    return {
+        **document,
+        "limits": {name: limits[name] for name in ("connections", "subscriptions", "payload", "data", "rows")},
+    }
 
 
 def _say(one: Customer, as_json: bool, done: str) -> None:

@@ -13,6 +13,7 @@ between repeats the command, and `mra saas customer push` tells everything again
     streams.py        what the streams must be like; create them, check them
     config.py         desired state: a key and the index that names it, written together
     governors.py      how many machines may do something at once, and who does
+    usage.py          how much of the shared streams each customer fills
     nodes.py, feed.py what nodes last told of themselves, and events as they are stored
     chain.py          rows of a stream -> what is complete, missing, stored twice, out of order                   (pure)
     verify.py         reads the streams with ordinary credentials and feeds the chain

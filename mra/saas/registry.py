@@ -47,7 +47,7 @@ class Customer(msgspec.Struct, frozen=True):
         account: public key of its account: the id in every subject.
         signer: public key of what signs its nodes.
         created: second since 1970.
-        suspended: whether its connections are refused.
+        suspended: whether its connections are refused, and `reason` why.
         denied_nodes: names that get no token, and whose tokens are revoked.
         denied_users: public keys likewise.
     """
@@ -57,6 +57,7 @@ class Customer(msgspec.Struct, frozen=True):
     signer: str
     created: int
     suspended: bool = False
+    reason: str = ""
     limits: claims.Limits = accounts.DEFAULT_LIMITS  # named so that msgspec finds the type when it runs
     denied_nodes: tuple[str, ...] = ()
     denied_users: tuple[str, ...] = ()

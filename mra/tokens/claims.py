@@ -27,6 +27,7 @@ class Limits(msgspec.Struct, frozen=True):
         subscriptions: of one client.
         data: bytes, as the server knows the limit (0 and -1 are unbounded).
         payload: largest message in bytes.
+        rows: messages kept for it at a time. No server knows this limit: whoever watches the streams does.
         jetstream: whether the account may own streams.
         bearer: whether users may connect without proving their key.
     """
@@ -35,6 +36,7 @@ class Limits(msgspec.Struct, frozen=True):
     subscriptions: int = UNLIMITED
     data: int = UNLIMITED
     payload: int = UNLIMITED
+    rows: int = UNLIMITED
     jetstream: bool = False
     bearer: bool = False
 
