@@ -114,6 +114,9 @@ def invoke(arguments: list[str], options: Options | None = None) -> int:
     try:
         outcome = _run(arguments, options)
         sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = None
+        return EXIT_UNREAD
     except OSError as error:
         if error.filename or error.errno not in _FAILED_WRITES:
             raise

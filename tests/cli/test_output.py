@@ -21,7 +21,7 @@ COMMANDS = (
     ["outbox", "ls"],
     ["outbox", "ls", "--json"],
     ["outbox", "export", "--all"],
-    ["outbox", "tail", "events"],
+    ["outbox", "export", "--lane", "metrics"],
     ["outbox", "--help"],
 )
 
@@ -34,6 +34,7 @@ def buffering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(autouse=True)
 def filled(desk: Desk) -> None:
+    desk.accept(Lane.METRICS, b"few enough to stay in a buffer until the end")
     desk.accept(Lane.EVENTS, *(b"x" * 1000 for _ in range(300)))
 
 
@@ -50,7 +51,7 @@ def test_a_reader_that_goes_away_ends_a_command_quietly(shell: Shell, words: lis
         os.close(into)
         _, err = command.communicate(timeout=60)
     assert command.returncode == 141
-    assert err in (b"", b"300 rows exported.\n")
+    assert err in (b"", b"1 rows exported.\n")
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
