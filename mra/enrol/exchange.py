@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import trio
 
-from mra.aio.session import Access, open_session
+from mra.aio.session import Access, NoAnswer, frame, open_session
 from mra.enrol import messages
 from mra.enrol.messages import LARGEST_REQUEST, REQUEST_SUBJECT, Answer, Statement
 from mra.enrol.sealing import Reader
-from mra.errors import BadInput, Refused
+from mra.errors import BadInput, LinkLost, Refused
 from mra.tokens import choria, compact, ed25519
 from mra.tokens.nkey import KeyPair, Kind
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from mra.aio.session import Session
     from mra.enrol.keys import NodeKeys
 
-ANSWER_SECONDS: Final = 30.0  # the SaaS's helper may take its time
-NONCE_SECONDS: Final = 10.0
+# How long each message is waited for before it is sent again: the same question gets the same answer, and a service
+# that was restarted has lost it. The SaaS's helper may take its time.
+NONCE_SECONDS: Final = (2.0, 4.0)
+ANSWER_SECONDS: Final = (5.0, 10.0, 15.0)
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,10 @@ async def _ask(
     session: Session, connection: str, credential: Credential, keys: NodeKeys, asked: Asked
 ) -> tuple[Answer, str]:
     subject = f"{REQUEST_SUBJECT}.{connection}"
-    first = await session.request(subject, messages.ask_challenge(), patience=NONCE_SECONDS)
+    first = await _insist(session, subject, messages.ask_challenge(), NONCE_SECONDS)
     reader = Reader()
     statement = Statement(
-        nonce=messages.read_nonce(first.body),
+        nonce=messages.read_nonce(first),
         connection=connection,
         credential=credential.id,
         request=asked.request,
@@ -135,11 +138,28 @@ async def _ask(
         facts=dict(asked.facts),
     )
     body = messages.make_request(_fitting(statement), credential.token, keys.identity, keys.user, keys.previous)
-    second = await session.request(subject, body, patience=ANSWER_SECONDS)
-    answer, signer = messages.open_answer(second.body, reader, statement)
+    second = await _insist(session, subject, body, ANSWER_SECONDS)
+    answer, signer = messages.open_answer(second, reader, statement)
     if not credential.believes(signer):
         raise Refused(f"The answer is signed by {signer}, which is not the issuer of this node's token: ask the SaaS.")
     return answer, signer
+
+
+async def _insist(session: Session, subject: str, body: bytes, patience: tuple[float, ...]) -> bytes:
+    """The body of the first answer to as many questions as there are pauses. Raises LinkLost, Misconfigured."""
+    with session.reply() as reply:
+        reply.asks = subject
+        for seconds in patience:
+            await session.send(frame(subject, reply.subject, b"", body))
+            until = trio.current_time() + seconds
+            while (left := until - trio.current_time()) > 0:
+                try:
+                    answer = await reply.receive(left)
+                except NoAnswer:
+                    break
+                if answer.status != "503":  # nobody listens: the service is being restarted
+                    return answer.body
+    raise LinkLost(f"The SaaS's provisioning service gave no answer within {sum(patience):g} s.")
 
 
 def _fitting(statement: Statement) -> Statement:

@@ -153,7 +153,8 @@ def _note_connected(status: LinkStatus, session: Session) -> None:
     status.attempts = 0
     status.connections += 1
     status.last_error = None
-    status.refused = trio.Event()
+    if status.refused.is_set():  # else somebody may be waiting for this very event
+        status.refused = trio.Event()
     log.info("connected", server=session.server)
 
 
