@@ -18,6 +18,7 @@ from mra.machines.document import Entry, Node, load
 from mra.machines.durations import Duration, parse_go
 from mra.machines.problems import Findings, Problem, Severity
 from mra.machines.section import Section
+from mra.machines.unsupported import why_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -167,8 +168,7 @@ def _watcher(section: Section, machine: Manifest, kinds: Mapping[str, WatcherKin
         section.error("announce_interval", "announcements are at least one minute apart; write 1m or more")
     kind = kinds.get(type_)
     if kind is None:
-        known = ", ".join(sorted(kinds))
-        section.error("type", f"there is no watcher type {type_[:40]!r}; use one of {known}")
+        section.error("type", why_missing(type_, kinds))
     section.report_unknown()
     if kind is None:
         return None

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from mra.errors import BadInput
 from mra.machines.document import from_plain
 from mra.machines.manifest import load_manifest, read_node
+from mra.machines.unsupported import UNSUPPORTED
 from mra.machines.validate import validate
 from mra.machines.watchers.base import Watcher
+from mra.machines.watchers.exec import ExecWatcher
 from mra.machines.watchers.registry import BUILTIN, registry
 
 GOOD = """\
@@ -53,6 +55,21 @@ def test_all_problems_of_all_machines_are_listed(tmp_path):
         f"advice: {tmp_path}/b/machine.yaml:2: version: Choria's schema wants three numbers, like 1.0.3.",
         f"error: {tmp_path}/c/machine.yaml: cannot be read: no such file or directory.",
     ]
+
+
+@pytest.mark.parametrize("type_", UNSUPPORTED)
+def test_a_type_of_chorias_that_does_not_run_here_is_refused_with_what_to_use_instead(tmp_path, type_):
+    (verdict,) = validate(put(tmp_path / "echo", GOOD.replace("type: exec", f"type: {type_}")), registry())
+    assert not verdict.runs
+    (sentence,) = verdict.sentences
+    assert f"watchers[0].type: watcher type '{type_}' is not supported: {UNSUPPORTED[type_]}." in sentence
+
+
+def test_an_embedder_may_bring_a_type_that_is_not_supported_otherwise():
+    class GossipWatcher(ExecWatcher):
+        kind = "gossip"
+
+    assert load_manifest(GOOD.replace("type: exec", "type: gossip"), "machine.yaml", registry([GossipWatcher]))
 
 
 def test_a_directory_without_machines_is_refused(tmp_path):
