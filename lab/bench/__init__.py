@@ -3,7 +3,8 @@
     limits.py   the bare loops: SQLite executemany, plain pipelined JetStream publishes over a socket
     accept.py   producers against the bare SQLite loop
     drain.py    the uplink against the bare socket; a 2-million-row backlog; latencies
-    idle.py     what a quiet agent costs
+    daemon.py   a real daemon: a large backlog, its memory, and what it costs when there is nothing to do
+    fleet.py    500 machines in one agent
     run         runs them and prints the table
 
 Machines are shared and noisy, so limit and subject alternate and medians are compared. Nothing here is a test.

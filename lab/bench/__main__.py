@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from lab.bench import accept, daemon, drain
+from lab.bench import accept, daemon, drain, fleet
 from mra.outbox import sqlite
 
 README = Path(__file__).with_name("README.md")
@@ -113,7 +113,36 @@ def latency_lines(where: Path, scale: float) -> list[Line]:
     ]
 
 
-SECTIONS = {"accept": accept_lines, "drain": drain_lines, "backlog": backlog_lines, "latency": latency_lines}
+def fleet_lines(where: Path, scale: float) -> list[Line]:
+    """Many machines in one agent."""
+    found = fleet.measure(where, scale)
+    name = f"agent with {found['machines']:,.0f} machines"
+    more = (found["memory"] - found["empty memory"]) / found["machines"]
+    empty, bare = found["empty load"] * 100, found["bare load"] * 100
+    return [
+        (
+            f"{name} of 3 watchers, idle, {found['starts']:.1f} programs a second",
+            f"{found['load'] * 100:.1f} % of a core",
+            f"{empty:.1f} % without machines, {bare:.1f} % for bare starts (aim under 10 %)",
+            verdict(found["load"] < 0.1),
+        ),
+        (
+            f"resident memory of the {name}",
+            f"{found['memory'] / 2**20:.0f} MiB",
+            f"{found['empty memory'] / 2**20:.0f} MiB without, {more / 1024:.0f} KiB a machine (aim under 200 MB)",
+            verdict(found["memory"] < 2e8),
+        ),
+        (f"start of the {name} until all run", f"{found['start']:.1f} s", "", ""),
+    ]
+
+
+SECTIONS = {
+    "accept": accept_lines,
+    "drain": drain_lines,
+    "backlog": backlog_lines,
+    "latency": latency_lines,
+    "fleet": fleet_lines,
+}
 
 
 def machine() -> str:

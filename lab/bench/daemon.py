@@ -19,7 +19,8 @@ from tests.harness.processes import Child, open_child
 from tests.harness.saas import Saas, open_saas
 
 
-def _configuration(folder: Path, saas: Saas) -> Path:
+def configuration(folder: Path, saas: Saas) -> Path:
+    """The file of an agent that keeps everything in `folder` and delivers to `saas`."""
     (folder / "password").write_text(saas.site.password)
     file = folder / "agent.toml"
     file.write_text(
@@ -73,7 +74,7 @@ async def _daemon(folder: Path, rows: int, idle: float) -> dict[str, float]:
     await trio.to_thread.run_sync(fill, path, rows)
     opening = await _opening(path)
     async with open_saas(folder) as saas:
-        command = [sys.executable, "-m", "mra.cli.main", "run", "--config", str(_configuration(folder, saas))]
+        command = [sys.executable, "-m", "mra.cli.main", "run", "--config", str(configuration(folder, saas))]
         async with open_child(command, folder / "agent.log") as child:
             started = time.perf_counter()
             await _until_drained(folder)
