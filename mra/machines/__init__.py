@@ -12,6 +12,10 @@ watchers find, goes out as events through the outbox.
                                              |     |
                                    events -> Services.record      one transaction: the state and its event
 
+Over the air, the vendor's signed list becomes machines: `delivery` is the machine that follows the list, the `plugins`
+watcher makes a manager (`managers`) for each entry, whose `archive` watcher deploys (`archives`) what was signed and
+tries it out (`trial`).
+
 Pure: durations, words, document, decode, problems, section, manifest, definition, states, pace, events, graph, and the
 languages (gjson, golang, templates, expressions, hiera, spec). With I/O: data, process, scan, and the watchers. Tasks:
 `Fleet.run`, below it one `Machine.run` each, below that the watchers.

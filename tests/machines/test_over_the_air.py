@@ -18,6 +18,7 @@ from tests.harness.ports import free_port
 from tests.harness.saas import open_saas
 from tests.harness.site import open_site
 from tests.machines.archives.server import ArtifactServer
+from tests.machines.schemas import assert_valid
 from tests.machines.test_spec import EXAMPLE, needs_example
 from tests.machines.vendor import LOOK_AGAIN_SECONDS, PATIENCE_SECONDS, PUMP, Vendor, customer_tables
 
@@ -132,6 +133,8 @@ async def test_the_published_example_is_deployed_unchanged_and_its_machine_runs(
             await vendor.hears_of("echo", "0.0.1", transition="resume")
             ran = await vendor.hears_of("echo", "0.0.1", type="exec", previous_outcome="success")
             assert ran["command"] == "/bin/echo hello"
+            checked = [assert_valid(envelope) for envelope in await vendor.envelopes()]
+            assert sum(checked) >= 3  # two transitions and a run of exec have published schemas
 
 
 async def test_a_version_that_fails_its_trial_leaves_the_one_before(site: Site, vendor: Vendor) -> None:
@@ -158,19 +161,22 @@ async def test_an_older_specification_is_refused_even_after_a_restart(site: Site
     await wait_for_version(site, "2.0.0")
 
 
-async def test_orders_are_carried_out_from_the_mirror_without_a_network(
-    site: Site, vendor: Vendor, saas: Saas, artifacts: ArtifactServer
+async def test_orders_are_carried_out_from_the_mirror_once_the_archive_can_be_had(
+    site: Site, vendor: Vendor, saas: Saas, tmp_path: Path
 ) -> None:
-    """The order arrives while the archive cannot be had; then the SaaS is gone for good and the agent starts again."""
-    artifacts.mischief = lambda handler: handler.answer(503, b"") or True
-    await vendor.publish("1.0.0")
+    """The artifact server is away when the order comes; when it is back, the SaaS is gone and the agent starts anew."""
+    port, root = free_port(), tmp_path / "served"
+    plugin = replace(vendor.pack("1.0.0"), source=f"https://127.0.0.1:{port}/pump.tgz")
+    root.mkdir()
+    (root / "pump.tgz").write_bytes(vendor.artifacts.files["/pump-1.0.0.tgz"])
+    await vendor.order(vendor.signed(plugin))
     failed = await vendor.hears(lambda event: event["machine"] == "mm_pump" and "reason" in event)
-    assert "status 503" in failed["reason"]
+    assert "broke off" in failed["reason"]
     await saas.kill()
     await site.terminate()
-    artifacts.mischief = None
-    await site.start()
-    await wait_for_machines(site, "machines_manager", "mm_pump", "pump")
+    with serving(PlainServer(root, Authority.new(tmp_path / "tls").certificate, port)):
+        await site.start()
+        await wait_for_machines(site, "machines_manager", "mm_pump", "pump")
     await saas.start()
     await vendor.hears_of("pump", "1.0.0", previous_outcome="success")
 
@@ -194,17 +200,3 @@ async def test_an_archive_that_breaks_off_is_fetched_to_its_end(
     await vendor.publish("1.0.0")
     await vendor.hears_of("mm_pump", "1.0.0", previous_outcome="downloaded")
     assert artifacts.ranges == [None, "bytes=100-", "bytes=150-"]
-
-
-async def test_a_server_that_was_away_is_asked_again(site: Site, vendor: Vendor, tmp_path: Path) -> None:
-    port, root = free_port(), tmp_path / "served"
-    plugin = replace(vendor.pack("1.0.0"), source=f"https://127.0.0.1:{port}/pump.tgz")
-    root.mkdir()
-    (root / "pump.tgz").write_bytes(vendor.artifacts.files["/pump-1.0.0.tgz"])
-    await vendor.order(vendor.signed(plugin))
-    failed = await vendor.hears(lambda event: event["machine"] == "mm_pump" and "reason" in event)
-    assert "broke off" in failed["reason"]
-    with serving(PlainServer(root, Authority.new(tmp_path / "tls").certificate, port)):
-        for transition in ("enter_maintenance", "resume"):  # instead of two minutes of waiting
-            await site.mra("machines", "transition", "mm_pump", transition)
-        await vendor.hears_of("pump", "1.0.0", previous_outcome="success")

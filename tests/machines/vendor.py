@@ -82,11 +82,15 @@ class Vendor:
         await self.order(specification)
         return specification
 
-    async def events(self) -> list[dict[str, Any]]:
-        """The data of all machine events that the SaaS holds."""
+    async def envelopes(self) -> list[dict[str, Any]]:
+        """All machine events that the SaaS holds, as they are stored."""
         async with self.saas.connect() as wire:
             stored = await wire.read_stream(EVENTS)
-        return [json.loads(each.body)["data"] for each in stored if ".machine." in each.subject]
+        return [json.loads(each.body) for each in stored if ".machine." in each.subject]
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Their data."""
+        return [envelope["data"] for envelope in await self.envelopes()]
 
     async def hears(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Wait for an event that fits, however old; gives its data."""
