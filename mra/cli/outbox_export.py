@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from mra.cli.options import LANE, config_option
+from mra.cli.options import LANE, config_option, json_option
 from mra.cli.outbox_access import reading
+from mra.cli.outbox_sealed import export_sealed
 from mra.errors import BadInput
 from mra.outbox import inspection
 from mra.outbox.record import Lane
@@ -24,20 +25,41 @@ if TYPE_CHECKING:
 
     from mra.outbox.sqlite import Connection
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
 
 @click.command()
 @config_option
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-")
 @click.option("--lane", type=LANE, help="Only this lane.")
 @click.option("--all", "everything", is_flag=True, help="Delivered rows that are still kept, too.")
-def export(config: Path, file: Path, lane: str | None, everything: bool) -> None:
+@click.option("--sealed", type=_FILE, help="Write them to this file, for the SaaS alone: a delivery by courier.")
+@click.option("--to", type=_FILE, help="With --sealed: file with the SaaS's sealing key.  [default: saas.sealing_key]")
+@click.option("--sign", type=_FILE, help="With --sealed: file with an Ed25519 seed.  [default: the enrolment's]")
+@json_option
+def export(
+    config: Path, file: Path, lane: str | None, everything: bool, sealed: Path | None, to: Path | None,
+    sign: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Write rows that wait to FILE (or standard output) as JSON lines; bodies are base64.
+
+    With --sealed they are written for the SaaS, which takes them with `mra saas import`: for sites that never come
+    online. They go on waiting here until an answer (`mra outbox settle`) or the link shows that the SaaS has them; so
+    long no policy sheds them, for outbox.export_hold at most. However they travel, each is stored once.
 
     \b
     Examples:
       mra outbox export rows.ndjson
       mra outbox export --lane events | jq -r '.body | @base64d'
+      mra outbox export --sealed /media/stick/site1.sealed
     """
+    if sealed is not None:
+        if everything or str(file) != "-":
+            raise BadInput("--sealed takes the rows that wait, and its own file: leave FILE and --all away.")
+        export_sealed(config, sealed, lane=lane, to=to, sign=sign, as_json=as_json)
+        return
+    if to or sign or as_json:
+        raise BadInput("--to, --sign and --json go with --sealed.")
     lanes_ = [Lane(lane)] if lane else list(Lane)
     with reading(config) as connection:
         if str(file) == "-":

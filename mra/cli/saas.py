@@ -14,6 +14,7 @@ from mra.cli.saas_access import Reach, access_options, with_session
 from mra.cli.saas_config import config
 from mra.cli.saas_customers import customer
 from mra.cli.saas_governors import governors
+from mra.cli.saas_import import import_, sealing_key
 from mra.cli.saas_init import init
 from mra.cli.saas_members import customer_allow, customer_credentials, customer_deny
 from mra.cli.saas_node import node
@@ -56,6 +57,8 @@ saas.add_command(provisioner)
 saas.add_command(config)
 saas.add_command(governors)
 saas.add_command(plugins)
+saas.add_command(sealing_key)
+saas.add_command(import_)
 saas.add_command(nodes)
 saas.add_command(events)
 

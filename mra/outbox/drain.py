@@ -89,6 +89,12 @@ def digest_between(connection: Connection, lane: Lane, first_seq: int, through_s
     return digest(rows) if all(map(is_intact, rows)) else ""
 
 
+def count_between(connection: Connection, lane: Lane, after: int, through_seq: int) -> int:
+    """Rows that are kept of those behind `after` and up to `through_seq`, damaged ones included."""
+    query = f"SELECT count(*) FROM {lanes.table_of(lane)} WHERE seq > ? AND seq <= ?"
+    return int(connection.execute(query, (after, through_seq)).fetchone()[0])
+
+
 def state(connection: Connection, lane: Lane) -> LaneState:
     """Where the lane stands."""
     return lanes.load(connection, lane)
@@ -214,7 +220,7 @@ def rewind(connection: Connection, lane: Lane, *, through_seq: int, total: int, 
         here.settled_through = here.claimed_through = through_seq
         here.checkpoint_seq = stream_seq
         here.epoch_total = total
-        exports.forget(connection, here)
+        exports.forget_lane(connection, here)
         here.save(connection)
     return count, gone
 
@@ -228,7 +234,7 @@ def adopt(connection: Connection, lane: Lane, *, epoch: str, stream_seq: int, ac
         here.checkpoint_seq = stream_seq
         here.claimed_through = here.settled_through
         here.held = None
-        exports.forget(connection, here)
+        exports.forget_lane(connection, here)
         here.save(connection)
         record_audit(
             connection, wall=now().wall, actor=actor, action="adopt", lane=lane, count=here.waiting, detail=detail

@@ -91,8 +91,8 @@ def finish(connection: Connection, file: str, lane: Lane, *, count: int, digest:
         )
 
 
-def withdraw(connection: Connection, file: str) -> None:
-    """The file was never finished: nobody has it, and its rows are kept for nothing."""
+def forget_file(connection: Connection, file: str) -> None:
+    """The file was answered, or never finished: no rows are kept for it any more."""
     with transaction(connection):
         names = connection.execute("DELETE FROM export WHERE file = ? RETURNING lane", (file,)).fetchall()
         for (name,) in names:
@@ -129,7 +129,7 @@ def settle(connection: Connection, here: LaneState) -> None:
         here.exported_through = here.exported_overdue = 0
 
 
-def forget(connection: Connection, here: LaneState) -> None:
+def forget_lane(connection: Connection, here: LaneState) -> None:
     """No answer to a file of the lane may count any more: its epoch or its marks went another way.
 
     The caller saves `here`.

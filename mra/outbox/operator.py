@@ -123,7 +123,7 @@ def adopt(connection: Connection, lane: Lane, *, actor: str) -> bool:
         state.epoch_total = state.checkpoint_seq = 0
         state.claimed_through = state.settled_through
         state.held = None
-        exports.forget(connection, state)
+        exports.forget_lane(connection, state)
         state.save(connection)
         record_audit(
             connection, wall=now().wall, actor=actor, action="adopt", lane=lane, count=state.waiting, detail=detail

@@ -28,6 +28,7 @@ _SIGNED = b"mra sealed file v1\n"
 
 Mark = checkpoint.Mark
 Moment = checkpoint.Moment
+Stored = checkpoint.Stored
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Digits = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 FileId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -72,6 +73,16 @@ class End(msgspec.Struct, frozen=True, tag="end", array_like=True):
 
     rows: dict[Lane, int]
     signature: bytes | None
+
+
+class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the SaaS says about a file: the newest checkpoint of each of its lanes, as stored."""
+
+    file: FileId
+    agent: Name
+    customer: str
+    made: Moment  # wall clock of the SaaS, ns since 1970: for people
+    lanes: dict[Lane, Stored]
 
 
 _RECORDS = msgspec.msgpack.Decoder(_Rows | End)

@@ -16,6 +16,7 @@ Modules, pure ones first:
     answers.py     what an answer of JetStream means for us
     reconcile.py   our marks against the SaaS's checkpoint: in step, ahead, behind, foreign
     status.py      what `mra status` shows of all this
+    likeness.py    what our own rows, and our sealed files, say about a checkpoint
     pace.py        how large the next batch may be, so that lanes share the link
     reach.py       whether the server at the other end leads anywhere, or another one should be tried
     link.py        the seam: what a lane needs of the SaaS

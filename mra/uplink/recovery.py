@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from mra.errors import Fenced
 from mra.log import logger
-from mra.outbox import drain, exports
+from mra.outbox import drain
 from mra.uplink.checkpoint import Checkpoint
-from mra.uplink.pace import MAX_BYTES, MAX_ROWS
+from mra.uplink.likeness import compare
 from mra.uplink.reconcile import Adopt, Ahead, Behind, Foreign, InStep, Likeness, judge, needs_likeness
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ async def recover(lane: Lane, outbox: Outbox, link: Link) -> Position:
     here = await outbox.read(drain.state, lane)
     likeness = Likeness()
     if stored is not None and needs_likeness(here, stored):
-        likeness = await _compare(outbox, here, stored.checkpoint)
+        likeness = await outbox.read(compare, here, stored.checkpoint)
     epoch = here.epoch
     match judge(here, stored, likeness):
         case InStep(expected):
@@ -61,40 +61,6 @@ async def recover(lane: Lane, outbox: Outbox, link: Link) -> Position:
                 f" agent of this name, then run `mra outbox adopt {lane}`."
             )
     return Position(expected, epoch, here.held)
-
-
-async def _compare(outbox: Outbox, here: LaneState, checkpoint: Checkpoint) -> Likeness:
-    """Look for the checkpoint's rows among ours; never more of them than a batch can have."""
-    lane = here.name
-    if await outbox.read(
-        exports.wrote, lane, epoch=checkpoint.epoch, through_seq=checkpoint.through_seq, count=checkpoint.count,
-        digest=checkpoint.digest,
-    ):  # fmt: skip
-        # A sealed file of ours has arrived. Some of its rows may have been shed here meanwhile; the SaaS has them.
-        return Likeness(is_ours=True, unsettled=await _count_unsettled(outbox, here, checkpoint.through_seq))
-    if not 0 < checkpoint.count <= MAX_ROWS:
-        return Likeness()
-    found = await outbox.read(
-        drain.read, lane, checkpoint.first_seq - 1, max_rows=checkpoint.count, max_bytes=MAX_BYTES
-    )
-    if found.damaged or len(found.rows) != checkpoint.count or found.rows[-1].seq != checkpoint.through_seq:
-        return Likeness()
-    if drain.digest(found.rows) != checkpoint.digest:
-        return Likeness()
-    return Likeness(is_ours=True, unsettled=await _count_unsettled(outbox, here, checkpoint.through_seq))
-
-
-async def _count_unsettled(outbox: Outbox, here: LaneState, through_seq: int) -> int:
-    count = 0
-    after = here.settled_through
-    while after < through_seq:
-        found = await outbox.read(drain.read, here.name, after, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
-        seqs = sorted([row.seq for row in found.rows] + found.damaged)
-        count += sum(1 for seq in seqs if seq <= through_seq)
-        if not seqs:
-            break
-        after = seqs[-1]
-    return count
 
 
 async def _catch_up(outbox: Outbox, here: LaneState, found: Stored) -> str:

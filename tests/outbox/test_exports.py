@@ -107,9 +107,9 @@ def test_a_file_that_was_never_finished_keeps_nothing(desk: Desk) -> None:
     export(desk, "f1")
     desk.accept(METRICS, b"2")
     export(desk, "f2")
-    exports.withdraw(desk.connection, "f2")
+    exports.forget_file(desk.connection, "f2")
     assert desk.state(METRICS).exported_through == 1
-    exports.withdraw(desk.connection, "f1")
+    exports.forget_file(desk.connection, "f1")
     assert desk.state(METRICS).exported_through == 0
 
 

@@ -1,0 +1,135 @@
+"""`mra outbox export --sealed` and `mra outbox settle`: delivery by file, for sites that never come online."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mra.cli import show
+from mra.cli.options import actor, config_option, json_option
+from mra.cli.outbox_access import writing
+from mra.errors import BadInput, Refused
+from mra.outbox.record import Lane
+from mra.settings import read_settings
+
+if TYPE_CHECKING:
+    from mra.sealed.export import Sender
+    from mra.sealed.keys import SealingKey
+    from mra.settings import Settings
+    from mra.tokens.ed25519 import SigningKey
+
+_KEY_HELP = "File with the SaaS's sealing key.  [default: saas.sealing_key]"
+
+
+def export_sealed(
+    config: Path, out: Path, *, lane: str | None, to: Path | None, sign: Path | None, as_json: bool
+) -> None:
+    """What `mra outbox export --sealed` does. Raises what `mra.sealed.export` raises, BadInput without a key."""
+    from mra.sealed import export
+
+    settings = _site(config)
+    key = _sealing_key(settings, to)
+    sender = _sender(settings, sign)
+    with writing(config) as connection, show.progress("Sealing rows", enabled=not as_json) as report:
+        done = export.export_sealed(
+            connection, out, sender, key, hold=settings.outbox.export_hold,
+            lanes=[Lane(lane)] if lane else list(Lane), progress=report,
+        )  # fmt: skip
+    if as_json:
+        ranges = {
+            part.lane: {"rows": done.rows[part.lane], "first_seq": part.first_seq, "through_seq": part.through_seq}
+            for part in done.parts
+        }
+        show.print_json({"file": done.file, "path": str(out), "signed": sender.signer is not None, "lanes": ranges})
+        return
+    click.echo(f"{sum(done.rows.values())} rows sealed in {out}; they go on waiting here until the SaaS has them.")
+    if sender.signer is None:
+        click.echo("It is not signed: this node has no key of its own (see --sign).", err=True)
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help=_KEY_HELP)
+def settle(config: Path, as_json: bool, file: Path, key: Path | None) -> None:
+    """Settle the rows that an acknowledgement in FILE proves to be stored, as if the SaaS had answered over the link.
+
+    It must be signed by the SaaS, be for this agent, and answer a file that was exported here and not answered yet; any
+    other is refused, and changes nothing.
+
+    \b
+    Example:
+      mra outbox settle /media/stick/site1.ack
+    """
+    from mra.control import poke_daemon
+    from mra.sealed import acknowledgement
+
+    settings = _site(config)
+    try:
+        with file.open("rb") as source:
+            raw = source.read(acknowledgement.LARGEST)
+    except OSError as error:
+        raise BadInput(f"Cannot read {file} ({error.strerror}): check the path and its owner.") from error
+    answer = acknowledgement.read_answer(raw, _sealing_key(settings, key))
+    with writing(config) as connection:
+        done = acknowledgement.settle(connection, answer, agent=settings.name, customer=settings.customer or "")
+    poke_daemon(settings.socket)
+    if as_json:
+        lanes = {lane.value: one._asdict() for lane, one in done.items()}
+        show.print_json({"file": answer.file, "lanes": lanes})
+        return
+    for lane, one in done.items():
+        click.echo(f"{lane}: {one.rows} rows delivered, up to row {one.through_seq}.")
+    if not done:
+        click.echo("Everything in it was known already; the file is answered.")
+
+
+def _site(config: Path) -> Settings:
+    """The settings that the agent runs by. Raises Refused for a node that has no name yet."""
+    settings = read_settings(config, secrets=False)
+    if settings.enrol is None:
+        return settings
+    from mra.settings.enrolled import usable_enrolment, with_enrolment
+
+    enrolment, _ = usable_enrolment(settings, time.time())
+    if enrolment is None:
+        raise Refused("This node is not enrolled, so the SaaS would not know whose rows these are: enrol it first.")
+    return with_enrolment(settings, enrolment)
+
+
+def _sealing_key(settings: Settings, file: Path | None) -> SealingKey:
+    from mra.credentials import read_text
+    from mra.sealed.keys import SealingKey
+
+    if file is not None:
+        return SealingKey.parse(read_text(file))
+    if not settings.sealing_key:
+        raise BadInput(
+            f"{settings.file} names no saas.sealing_key: write the text there that `mra saas sealing-key` printed, or"
+            " name a file with it."
+        )
+    return SealingKey.parse(settings.sealing_key)
+
+
+def _sender(settings: Settings, sign: Path | None) -> Sender:
+    from mra.sealed.export import Sender
+
+    return Sender(settings.name, settings.customer or "", _signer(settings, sign), actor())
+
+
+def _signer(settings: Settings, sign: Path | None) -> SigningKey | None:
+    from mra.credentials import read_secret
+    from mra.enrol.keys import load_keys
+    from mra.tokens.ed25519 import SigningKey
+
+    if sign is not None:
+        try:
+            return SigningKey.from_seed(read_secret(sign))
+        except Refused as error:
+            raise BadInput(f"{sign}: {error.sentence}") from error
+    keys = load_keys(settings.enrol.directory) if settings.enrol else None
+    return keys.identity if keys else None
