@@ -22,6 +22,7 @@ class Listen(NamedTuple):
     def url(self) -> str:
         """How the tools reach it from the same host, or by the name it listens on."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - named to be replaced
+        host = f"[{host}]" if ":" in host else host
         return f"{'tls' if self.tls_cert else 'nats'}://{host}:{self.port}"
 
 

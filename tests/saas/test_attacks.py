@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import trio
 
-from mra.aio.session import open_session
+from mra.aio.session import Access, open_session
 from mra.cli.saas_access import Reach
+from mra.credentials import from_creds
 from mra.errors import BadInput
+from mra.outbox.outbox import open_outbox
+from mra.outbox.policy import OutboxSettings
+from mra.outbox.record import Draft, Lane
 from mra.saas import accounts, claims_api
 from mra.saas.directory import Directory
 from mra.tokens import claims, creds, nats
 from mra.tokens.nkey import KeyPair, Kind
+from mra.uplink.service import LinkStatus, UplinkSettings, run_uplink
 from tests.harness.saas import EVENTS, NODES, SUBMISSION
 from tests.harness.tenancy import Tenancy, open_tenancy
 from tests.harness.wire import NoResponders, Part, Wire, WireError, open_proven_wire
@@ -454,6 +459,36 @@ async def test_a_message_beyond_the_limit_is_refused_and_not_stored(saas: Tenanc
     async with saas.connect(saas.site("acme")) as acme, saas.connect(saas.backend) as backend:
         await acme.store("machine_room.events.lifecycle.x", bytes(5000))
         assert [len(one.body) for one in await backend.read_stream(EVENTS)] == [4096, 5000]
+
+
+async def test_a_neighbour_that_holds_every_batch_open_delays_and_costs_nothing(saas: Tenancy, tmp_path: Path) -> None:
+    """Open batches are counted for the stream, not for a customer; the server forgets idle ones."""
+    await saas.stop()
+    file = saas.path / "saas.conf"
+    shipped, small = "max_inflight_per_stream: 500", 'max_inflight_per_stream: 20, timeout: "1s"'
+    text = file.read_text()
+    assert shipped in text
+    file.write_text(text.replace(shipped, small))
+    await saas.start()
+    found = from_creds(saas.site("acme"))
+    access = Access((saas.url,), "n1", user_jwt=found.user_jwt, sign=found.sign)
+    async with (
+        saas.connect(saas.site("mallory")) as mallory,
+        open_outbox(tmp_path / "o.db", OutboxSettings()) as outbox,
+    ):
+        for number in range(60):
+            headers = {"Nats-Batch-Id": f"held-{number}", "Nats-Batch-Sequence": "1"}
+            await mallory.publish("machine_room.events.x", b"x", headers)
+        await mallory.flush()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_uplink, outbox, access, UplinkSettings(), LinkStatus())
+            await outbox.append_many([Draft(Lane.EVENTS, "lifecycle.x", b"%d" % number) for number in range(50)])
+            with trio.fail_after(60):
+                await outbox.wait_empty()
+            nursery.cancel_scope.cancel()
+        async with saas.connect(saas.backend) as backend:
+            stored = [one.body for one in await backend.read_stream(EVENTS) if "lifecycle" in one.subject]
+    assert stored == [b"%d" % number for number in range(50)]
 
 
 # --- what a vendor may get wrong ----------------------------------------------------------------------------------

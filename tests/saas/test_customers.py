@@ -10,8 +10,11 @@ import pytest
 import trio
 
 from mra.aio.session import Access, open_session
+from mra.cli.saas_access import Reach
 from mra.credentials import from_creds
 from mra.errors import BadInput, Refused
+from mra.saas import claims_api
+from mra.saas.directory import Directory
 from mra.tokens import creds, nats
 from mra.tokens.nkey import KeyPair, Kind
 from tests.harness.saas import EVENTS
@@ -217,3 +220,20 @@ async def test_an_agents_session_connects_with_a_token_that_is_read_again(saas: 
     assert nats.decode(found.user_jwt()).expires
     async with open_session(access) as session:
         assert b'"seq":2' in (await session.request(EVENT, b"{}", patience=5)).body
+
+
+async def test_a_signing_key_of_the_operator_that_leaked_can_be_replaced(saas: Tenancy) -> None:
+    file, leaked = saas.site("acme"), Directory(saas.path).operator_signer()
+    Directory(saas.path).key_file("operator-signing").unlink()
+    await saas.mra("init", str(saas.path))
+    await saas.stop()
+    await saas.start()
+    await is_refused(saas, file)  # its account still shows the old key's signature
+    await saas.mra("customer", "push")
+    async with saas.connect(file) as site:
+        await site.store(EVENT, b"{}")
+    account = saas.registry.claims(saas.customer("acme"))
+    async with open_session(Reach(home=saas.path).system()) as session:
+        await claims_api.push(session, account, leaked, time.time())  # the server takes it, and does not follow
+    async with saas.connect(file) as site:
+        await site.store(EVENT, b"{}")

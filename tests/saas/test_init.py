@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import trio
@@ -23,9 +23,6 @@ from mra.tokens import nats
 from tests.harness.ports import free_port
 from tests.harness.processes import open_child
 from tests.harness.saas import LAB, nats_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOW = 1_800_000_000.0
 
@@ -121,12 +118,24 @@ def test_encryption_stands_in_the_configuration_when_asked_for(
 
 @pytest.mark.lab
 def test_a_server_takes_the_configuration_from_a_path_with_quotes_and_spaces(tmp_path: Path) -> None:
-    make(tmp_path / 'a "strange" place')
+    Setup(Directory(tmp_path / 'a "strange" place'), NOW).run("saas", Listen("::1", 4222, 8222))
     done = subprocess.run(
         [nats_server(), "-t", "--config", str(tmp_path / 'a "strange" place' / "saas.conf")],
         capture_output=True, check=False, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        (Listen("0.0.0.0", 4222), "nats://127.0.0.1:4222"),
+        (Listen("::1", 4222), "nats://[::1]:4222"),
+        (Listen("saas.example", 443, None, Path("c"), Path("k")), "tls://saas.example:443"),
+    ],
+)
+def test_the_tools_go_where_the_server_listens(listen: Listen, url: str) -> None:
+    assert listen.url == url
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[", b"\xff", b'{"operator":1}'])
