@@ -66,12 +66,18 @@ def ls(config: Path, as_json: bool) -> None:
         [
             (
                 each["name"], each["version"] or None, each["condition"], each["state"] or None,
-                show.moment(each["since_wall"]), len(each["watchers"]), each["problem"] or None,
+                show.moment(each["since_wall"]), len(each["watchers"]), _problem(each),
             )
             for each in found
         ],
         empty="No machines.",
     )  # fmt: skip
+
+
+def _problem(machine: Mapping[str, Any]) -> str | None:
+    """What is wrong with a machine, or else with what its watchers look after: a plugin that may not run, say."""
+    troubles = [f"{each['name']}: {each['trouble']}" for each in machine["watchers"] if each["trouble"]]
+    return machine["problem"] or "; ".join(troubles) or None
 
 
 @machines.command("show")

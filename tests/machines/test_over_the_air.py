@@ -106,6 +106,7 @@ async def test_a_plugin_comes_is_replaced_outlives_a_forgery_and_goes(site: Site
     await vendor.order(json.dumps(forged).encode())
     refused = await vendor.hears(lambda event: event["machine"] == "machines_manager" and "reason" in event)
     assert "signature" in refused["reason"]
+    assert b"manage_machines:" in (await site.mra("machines", "ls")).stdout
     assert (await machines(site))["pump"]["version"] == "2.0.0"
 
     await vendor.order(vendor.signed())
