@@ -95,7 +95,7 @@ async def run_provisioned(
             look = partial(status.from_daemon, settings, outbox, link, agent.supervisor, agent.started)
             answers: Answers = {
                 **machine_verbs(fleet),
-                "status": partial(look, options.version, mirror.status if mirror else None, fleet.pictures),
+                "status": partial(look, options.version, mirror.status if mirror else None, fleet.pictures, governors),
                 **({"provision": keeper.tell} if keeper else {}),
             }
             life = Lifecycle(outbox, settings.name, options.version)

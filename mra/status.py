@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mra.config.mirror import MirrorStatus
+    from mra.governors.governors import Claim, Governors
     from mra.machines.picture import MachinePicture
     from mra.outbox.outbox import Outbox
     from mra.settings import Settings
@@ -52,6 +53,7 @@ async def from_daemon(
     version: str = __version__,
     desired: MirrorStatus | None = None,
     pictures: Callable[[], Sequence[MachinePicture]] = tuple,
+    governors: Governors | None = None,
 ) -> dict[str, Any]:
     """The status as the running daemon sees it."""
     lanes = await outbox.read(inspection.lane_reports, clock.now())
@@ -77,6 +79,7 @@ async def from_daemon(
         },
         "desired": _desired_report(desired),
         "machines": _machines_report(pictures()),
+        "governors": _governors_report(governors),
         "services": {name: asdict(status) for name, status in supervisor.services.items()},
     }
 
@@ -101,6 +104,18 @@ def _machines_report(pictures: Sequence[MachinePicture]) -> dict[str, Any]:
         "conditions": dict(Counter(picture.condition.value for picture in pictures)),
         "problems": {picture.name: picture.problem for picture in pictures if picture.problem},
     }
+
+
+def _governors_report(governors: Governors | None) -> dict[str, Any]:
+    """Who holds a slot of which governor, and who waits for one."""
+    return {
+        "held": _claims(governors.held if governors else ()),
+        "waiting": _claims(governors.waiting if governors else ()),
+    }
+
+
+def _claims(claims: Sequence[Claim]) -> list[dict[str, str]]:
+    return [{"governor": claim.governor, "holder": claim.holder} for claim in claims]
 
 
 def link_report(link: LinkStatus) -> dict[str, Any]:

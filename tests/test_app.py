@@ -227,6 +227,20 @@ async def test_a_machine_acts_while_it_holds_a_slot_of_its_governor(config, tmp_
     assert (tmp_path / "state" / "machines" / "pump" / "refilled").exists()
 
 
+async def test_the_status_names_who_waits_for_a_slot(config):
+    put_machine(config, GOVERNED.replace("GOVERNOR_TIMEOUT", "10m"))
+
+    async def waiting(settings):
+        told = await trio.to_thread.run_sync(ask_daemon, settings.socket, "status")
+        return told["governors"]
+
+    async with running(config) as settings:
+        while not (told := await waiting(settings))["waiting"]:  # noqa: ASYNC110 - nothing tells of it
+            await trio.sleep(0.02)
+    holder = "Auto Agent  pump#refill @ site1"
+    assert told == {"held": [], "waiting": [{"governor": "REFILL", "holder": holder}]}
+
+
 async def test_a_machine_that_needs_a_slot_does_not_act_offline_and_reports_it(config, tmp_path):
     put_machine(config, GOVERNED.replace("GOVERNOR_TIMEOUT", "200ms"))
     async with running(config):

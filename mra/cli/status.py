@@ -79,6 +79,7 @@ def _print(document: dict[str, Any]) -> None:
             f" disk has {show_size(outbox['disk_free'])} free",
             "Desired state": _desired(document.get("desired")),
             "Machines": _machines(document.get("machines")),
+            "Governors": _governors(document.get("governors")),
             "SQLite": document["sqlite"],
         }
     )
@@ -118,6 +119,12 @@ def _machines(machines: dict[str, Any] | None) -> str | None:
     if machines is None:
         return None
     return ", ".join(f"{count} {condition}" for condition, count in sorted(machines["conditions"].items())) or "none"
+
+
+def _governors(governors: dict[str, Any] | None) -> str | None:
+    if not governors or not (governors["held"] or governors["waiting"]):
+        return None
+    return f"{len(governors['held'])} slots held, {len(governors['waiting'])} waited for"
 
 
 def _print_problems(document: dict[str, Any]) -> None:

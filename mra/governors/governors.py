@@ -17,7 +17,7 @@ from mra.outbox.record import new_id
 from mra.uplink.answers import CheckpointMoved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from mra.aio.session import Session
 
@@ -70,14 +70,20 @@ class Governors:
         self._waits = waits
         self._register: Register | None = None
         self._linked = trio.Event()
+        self._waiting: dict[Claim, None] = {}  # in the order in which they came
         self._held: set[Holding] = set()
         self._returns: set[Holding] = set()
         self._news = trio.Event()
 
     @property
-    def held(self) -> int:
-        """How many slots this agent holds."""
-        return len(self._held)
+    def held(self) -> Sequence[Claim]:
+        """Who of this agent holds a slot, by the name of the governor."""
+        return sorted((holding.claim for holding in self._held), key=lambda claim: claim.governor)
+
+    @property
+    def waiting(self) -> Sequence[Claim]:
+        """Who of this agent waits for a slot, longest first."""
+        return tuple(self._waiting)
 
     @asynccontextmanager
     async def slot(self, name: str, holder: str, patience: Patience) -> AsyncIterator[int]:
@@ -87,9 +93,11 @@ class Governors:
         governor that does not exist. Leaving and cancellation return the slot, without waiting for the network.
         """
         claim = Claim(check_name(name), holder)
+        self._waiting[claim] = None
         try:
             holding = await self._wait_for(claim, patience)
         finally:
+            del self._waiting[claim]
             self._return_doubtful(claim)
         self._held.add(holding)
         self._tell()
