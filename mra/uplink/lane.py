@@ -33,7 +33,7 @@ log = logger("uplink")
 _MANY_REFUSALS = 10  # refusals in a row that speak of the configuration rather than of the messages
 _GAPS_OF_ONE_ROW = 4  # times that a row alone must leave a gap before the row is blamed for it
 _HELD_SECONDS = 30.0  # before a held lane looks again
-_RETRY_FIRST, _RETRY_CAP = 0.2, 30.0
+_RETRY_FIRST = 0.2
 
 
 class LaneDrain:
@@ -59,7 +59,7 @@ class LaneDrain:
         self._sender = Sender(lane, outbox, link, status, self._memory)
         self._held: str | None = None
         self._is_troubled = True
-        self._delays = full_jitter(_RETRY_FIRST, _RETRY_CAP)
+        self._delays = full_jitter(_RETRY_FIRST, self._memory.retry_cap)
 
     async def run(self) -> None:
         """Drain for ever. Raises LinkLost when the link is, or leads nowhere; contains everything else."""
@@ -151,7 +151,7 @@ class LaneDrain:
         if self._is_troubled:
             self._is_troubled = False
             self._status.last_error = None
-            self._delays = full_jitter(_RETRY_FIRST, _RETRY_CAP)
+            self._delays = full_jitter(_RETRY_FIRST, self._memory.retry_cap)
         if self._held:
             self._held = None
             await self._outbox.run_unit(drain.hold, self._lane, None)

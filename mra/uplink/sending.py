@@ -30,6 +30,7 @@ class LaneMemory:
 
     pace: Pace = field(default_factory=Pace)
     patience: Patience = field(default_factory=Patience)
+    retry_cap: float = 30.0  # the most that a stream which is there again waits for the lane, in seconds
     unanswered: bool = False  # a batch was sent, and no answer has come
     refusals: int = 0  # rows refused since the last batch that was taken
     gaps: int = 0  # times that a row alone left a gap since then

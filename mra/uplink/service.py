@@ -33,7 +33,7 @@ _STAY = 2  # times the patience: longer than a cluster takes to agree on new lea
 
 @dataclass(frozen=True)
 class UplinkSettings:
-    """How the uplink behaves. `retry_cap` is the most that a returning SaaS waits for this agent, in seconds."""
+    """How the uplink behaves. `retry_cap`: the most that a returning SaaS, or one of its streams, waits, in seconds."""
 
     retry_first: float = 0.5
     retry_cap: float = 30.0
@@ -58,7 +58,7 @@ async def run_uplink(
     `beside` are services that share the connection: each is called with every new session, and cancelled with it. One
     that fails is called again, and disturbs neither the others nor the lanes.
     """
-    memory = {lane: LaneMemory(patience=Patience(settings.patience)) for lane in Lane}
+    memory = {lane: LaneMemory(patience=Patience(settings.patience), retry_cap=settings.retry_cap) for lane in Lane}
     reach = Reach(settings.patience * _STAY if len(access.urls) > 1 else math.inf)
     at = left = ""
     delays = full_jitter(settings.retry_first, settings.retry_cap)

@@ -55,17 +55,14 @@ async def delivered(site: Site) -> dict[str, int]:
     return {name: lane["delivered"] for name, lane in (await site.status())["lanes"].items()}
 
 
-async def moves(site: Site) -> None:
-    """Wait until every lane has delivered more."""
+async def moves(site: Site, *lanes: str) -> None:
+    """Wait until some lane, or one of those named, has delivered more."""
     before = await delivered(site)
-    await until(
-        lambda status: all(lane["delivered"] > before[name] for name, lane in status["lanes"].items()), site, 30
-    )
+    await until(lambda status: any(status["lanes"][name]["delivered"] > before[name] for name in lanes or before), site)
 
 
 async def counted_everywhere(story: str, cluster: Cluster, site: Site, *, at_least: int) -> None:
     """Every replica, not only the leaders', holds each accepted row once and in order."""
-    await cluster.start()
     with trio.fail_after(30):
         await cluster.wait_current()
     for number, server in enumerate(cluster.servers):
@@ -74,35 +71,23 @@ async def counted_everywhere(story: str, cluster: Cluster, site: Site, *, at_lea
 
 
 async def test_servers_killed_in_turn_and_leaders_moved_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    """The agent is killed in between, too; two of three servers are always enough."""
+    """The agent is killed, too. Each server comes back while the next one dies, so there may be no quorum meanwhile."""
     async with open_site_of(cluster, tmp_path / "site") as site:
-        producer = site.start_producer(site.load(group=10, pause=0.1))
+        producer = site.start_producer(site.load(group=10, pause=0.05))
         await site.start()
-        await moves(site)
-        for server in cluster.servers:
-            for stream in STREAMS:
-                await cluster.step_down(stream)
-            await server.kill()
-            await site.kill()
-            await site.start()
-            await moves(site)
-            await cluster.start()
+        async with trio.open_nursery() as coming_back:
+            for server in cluster.servers:
+                await moves(site)
+                await server.kill()
+                with trio.move_on_after(1):  # there may be no leader to step down
+                    for stream in STREAMS:
+                        await cluster.step_down(stream)
+                await site.kill()
+                coming_back.start_soon(server.start)
+                await site.start()
         await producer.kill()
         await drained(site)
         await counted_everywhere("killed in turn", cluster, site, at_least=1000)
-
-
-async def test_leaders_that_move_all_the_time_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    async with open_site_of(cluster, tmp_path / "site") as site:
-        producer = site.start_producer(site.load(group=10, pause=0.02))
-        await site.start()
-        for _ in range(10):
-            await moves(site)
-            for stream in STREAMS:
-                await cluster.step_down(stream)
-        await producer.kill()
-        await drained(site)
-        await counted_everywhere("leaders moved", cluster, site, at_least=500)
 
 
 async def test_without_a_quorum_rows_wait_and_with_one_they_go_on(cluster: Cluster, tmp_path: Path) -> None:
@@ -119,49 +104,36 @@ async def test_without_a_quorum_rows_wait_and_with_one_they_go_on(cluster: Clust
         await site.kill()
         await site.start()
         assert await delivered(site) == before, "one server of three took rows"
-        await cluster.servers[0].start()
+        await cluster.start()
         await drained(site)
         await counted_everywhere("quorum regained", cluster, site, at_least=1000)
 
 
-async def test_a_replica_that_lags_causes_no_rewind(linked: Cluster, tmp_path: Path) -> None:
-    """The agent is left with nobody to ask but a server that remembers an older checkpoint."""
-    behind = linked.servers[2]
-    await linked.lead_elsewhere(behind)
+async def test_a_server_cut_off_from_the_others_is_left_and_what_it_remembers_causes_no_rewind(
+    linked: Cluster, tmp_path: Path
+) -> None:
+    """Its connection stands. Later the agent has nobody to ask but this server, whose checkpoints are old ones."""
     async with open_site_of(linked, tmp_path / "site") as site:
-        await site.produce(site.load(count=50, pause=0))
+        producer = site.start_producer(site.load(group=10, pause=0.1))
         await site.start()
-        await drained(site)
+        await moves(site)
+        behind = await server_of(site, linked)
+        await linked.lead_elsewhere(behind)
         linked.isolate(behind)
-        await site.produce(site.load(count=50, pause=0))
-        await drained(site)
-        assert await checkpoint_at(behind, site) < await checkpoint_at(linked.servers[0], site)
+        await until(lambda status: status["link"]["connections"] > 1, site)
+        elsewhere = await server_of(site, linked)
+        assert elsewhere is not behind
+        await moves(site, "events")
         await site.kill()
+        await producer.kill()
+        assert await checkpoint_at(behind, site) < await checkpoint_at(elsewhere, site)
         site.configure({"saas": {"urls": [behind.url]}})
         await site.start()
-        await site.produce(site.load(count=50, pause=0))
-        await until(lambda status: all(lane["last_error"] for lane in status["lanes"].values()), site)
+        await until(lambda status: status["lanes"]["events"]["last_error"], site)
         linked.rejoin(behind)
         await drained(site)
         assert await rewinds(site) == 0
-        await counted_everywhere("lagging replica", linked, site, at_least=600)
-
-
-async def test_an_agent_leaves_a_server_that_is_cut_off_from_the_others(linked: Cluster, tmp_path: Path) -> None:
-    async with open_site_of(linked, tmp_path / "site") as site:
-        producer = site.start_producer(site.load(group=10, pause=0.05))
-        await site.start()
-        left = await server_of(site, linked)
-        await linked.lead_elsewhere(left)
-        await moves(site)
-        linked.isolate(left)
-        await until(lambda status: status["link"]["connections"] > 1, site)
-        assert await server_of(site, linked) is not left
-        await moves(site)
-        await producer.kill()
-        await drained(site)
-        linked.rejoin(left)
-        await counted_everywhere("left a server", linked, site, at_least=100)
+        await counted_everywhere("cut off", linked, site, at_least=100)
 
 
 async def checkpoint_at(server: Saas, site: Site) -> int:
