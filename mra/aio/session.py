@@ -284,4 +284,7 @@ async def open_session(access: Access) -> AsyncIterator[Session]:
 
 def _message(raw: Msg) -> Message:
     headers = raw.headers or {}
-    return Message(raw.subject, raw.data, headers, headers.get("Status", ""), raw.reply)
+    # Anyone may store a message with a header `Status`, which looks like the server's status line. The server's own
+    # has no body, and is not from a stream.
+    is_servers = not raw.data and "Nats-Sequence" not in headers
+    return Message(raw.subject, raw.data, headers, headers.get("Status", "") if is_servers else "", raw.reply)

@@ -193,11 +193,10 @@ def _print(lanes: list[dict[str, Any]], problems: list[str]) -> None:
         empty="The streams hold no rows.",
     )  # fmt: skip
     for lane in lanes:
+        where = show.tame(f"{lane['customer']} {lane['lane']}")
         for hole in lane["missing"]:
-            click.echo(
-                f"{lane['customer']} {lane['lane']}: rows {hole['first_seq']} to {hole['last_seq']} are missing."
-            )
+            click.echo(f"{where}: rows {hole['first_seq']} to {hole['last_seq']} are missing.")
         for problem in lane["problems"]:
-            click.echo(f"{lane['customer']} {lane['lane']}: {problem}.")
+            click.echo(f"{where}: {show.tame(problem)}.")
     for problem in problems:
         click.echo(f"Warning: {problem}.")

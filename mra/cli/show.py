@@ -50,12 +50,12 @@ def _plain(value: object) -> object:
 def raw(body: bytes) -> None:
     """A row's body as it is; what could play tricks on a terminal is escaped there."""
     if sys.stdout.isatty():
-        click.echo("\n".join(map(_tame, body.decode("utf-8", "backslashreplace").split("\n"))))
+        click.echo("\n".join(map(tame, body.decode("utf-8", "backslashreplace").split("\n"))))
     else:
         click.echo(body)
 
 
-def _tame(value: object) -> str:
+def tame(value: object) -> str:
     """The value as text without control characters: some of it was written by strangers."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(value))
 
@@ -87,7 +87,7 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return escape(_tame(value))
+    return escape(tame(value))
 
 
 def plain(text: str, most: int) -> str:
@@ -110,7 +110,7 @@ def pairs(fields: Mapping[str, object]) -> None:
     """Names and values, one a line."""
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        click.echo(f"{name:<{width}}  {'-' if value is None else _tame(value)}")
+        click.echo(f"{name:<{width}}  {'-' if value is None else tame(value)}")
 
 
 @contextmanager

@@ -6,16 +6,20 @@ that are missing. The newest checkpoint tells where the lane must end.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
-from mra.uplink.checkpoint import Checkpoint
+from mra.errors import Misconfigured
+from mra.uplink.checkpoint import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from mra.uplink.checkpoint import Checkpoint
+
+_ROW = re.compile(r"([!-~]{1,200}) ([!-~]{1,200}) ([0-9]{1,19}) ([0-9]{1,19})", re.ASCII)
 
 
 class Message(NamedTuple):
@@ -149,26 +153,23 @@ class Chain:
         if len(words) >= 5 and words[3] == "checkpoint":
             self._add_checkpoint(words[2], ".".join(words[4:]), message)
             return
-        row = _row(message.headers.get("Mra-Row", ""))
+        row = parse_row(message.headers)
         if row is None or len(words) < 4:
             self.foreign += 1
             return
-        origin, epoch_name, seq, previous = row
-        lane = self._lane(words[2], origin)
-        epoch = lane.epochs.get(epoch_name)
+        lane = self._lane(words[2], row.origin)
+        epoch = lane.epochs.get(row.epoch)
         if epoch is None:
-            lane.epochs[epoch_name] = Epoch(epoch_name, seq, previous, seq)
+            lane.epochs[row.epoch] = Epoch(row.epoch, row.seq, row.previous, row.seq)
         else:
-            epoch.add(seq, previous)
+            epoch.add(row.seq, row.previous)
 
     def _add_checkpoint(self, customer: str, origin: str, message: Message) -> None:
         lane = self._lane(customer, origin)
         try:
-            lane.checkpoint = msgspec.json.decode(message.body, type=Checkpoint)
-        except msgspec.DecodeError as error:
-            lane.problems.append(
-                f"the checkpoint at stream sequence {message.stream_seq} is not one of mra's ({error})"
-            )
+            lane.checkpoint = decode(message.body, message.stream_seq).checkpoint
+        except Misconfigured as error:
+            lane.problems.append(error.sentence.removesuffix("."))
             return
         lane.checkpoint_seq = message.stream_seq
 
@@ -182,10 +183,19 @@ class Chain:
         return [lane for _, lane in sorted(self.lanes.items())]
 
 
-def _row(header: str) -> tuple[str, str, int, int] | None:
-    try:
-        origin, epoch, seq, previous = header.split(" ")
-        numbers = int(seq), int(previous)
-    except ValueError:
+class RowName(NamedTuple):
+    """What the header `Mra-Row` says: which row this is, and which one of its epoch was sent before it."""
+
+    origin: str
+    epoch: str
+    seq: int
+    previous: int
+
+
+def parse_row(headers: Mapping[str, str]) -> RowName | None:
+    """The row that a message is, None when it is none of mra's."""
+    found = _ROW.fullmatch(headers.get("Mra-Row", ""))
+    if not found:
         return None
-    return (origin, epoch, *numbers) if 0 <= numbers[1] < numbers[0] else None
+    row = RowName(found[1], found[2], int(found[3]), int(found[4]))
+    return row if 0 <= row.previous < row.seq < 2**63 else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mra.aio.session import frame
 from mra.errors import LinkLost, Refused
-from mra.saas.chain import Chain, LaneChain, Message
+from mra.saas.chain import Chain, LaneChain, Message, parse_row
 from mra.saas.streams import call_api
 
 if TYPE_CHECKING:
@@ -90,11 +90,9 @@ async def _check_digest(session: Session, stream: str, lane: LaneChain) -> None:
         async for message in messages:
             if message.stream_seq >= lane.checkpoint_seq:
                 break
-            words = message.headers.get("Mra-Row", "").split(" ")
-            if words[:2] == [lane.origin, checkpoint.epoch]:
-                digest.update(
-                    b"%s %s %d\n" % (words[2].encode(), message.headers.get("Mra-Id", "").encode(), len(message.body))
-                )
+            row = parse_row(message.headers)
+            if row and (row.origin, row.epoch) == (lane.origin, checkpoint.epoch):
+                digest.update(b"%d %s %d\n" % (row.seq, message.headers.get("Mra-Id", "").encode(), len(message.body)))
                 digest.update(message.body)
                 found += 1
     # Rows published one by one, and rows aged out since, do not stand there; the chain has judged them.

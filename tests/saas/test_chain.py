@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +90,67 @@ def test_customers_are_kept_apart() -> None:
     chain.add(row(1, 0))
     chain.add(row(1, 0, customer="globex"))
     assert [lane.rows for lane in chain.finish()] == [1, 1]
+
+
+def good(**changed: object) -> bytes:
+    fields = {
+        "epoch": "e",
+        "first_seq": 1,
+        "through_seq": 1,
+        "count": 1,
+        "total": 1,
+        "created_through": 0,
+        "digest": "",
+    }
+    return json.dumps({**fields, **changed}).encode()
+
+
+HOSTILE = (
+    b"\xff\xfe",  # no UTF-8 at all
+    good(epoch="?").replace(b"?", b"\xff"),  # none within a string
+    good(epoch="?").replace(b"?", rb"\ud800"),  # half a surrogate pair
+    b"[" * 100_000,
+    b'{"x":' * 100_000,
+    b'{"through_seq":' + b"9" * 5000 + b"}",
+    good(through_seq=2**63),
+    good(total=-1),
+    good(count=1.5),
+    b"null",
+    b"",
+)
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=lambda body: repr(body[:24]))
+def test_a_checkpoint_that_is_none_is_a_problem_of_its_lane_alone(body: bytes) -> None:
+    chain = Chain()
+    for message in (row(1, 0), checkpoint(1, 1), row(1, 0, customer="globex")):
+        chain.add(message)
+    chain.add(Message(100, "machine_room.events.globex.checkpoint.n1-events", {}, body))
+    acme, globex = chain.finish()
+    assert acme.is_complete
+    assert "The checkpoint at stream sequence 100 is not one of mra's" in globex.problems[0]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "n1-events e1",
+        "n1-events e1 1",
+        "n1-events e1 one 0",
+        "n1-events e1 2 1 0",
+        "n1-events e1 1 1",
+        "n1-events e1 -1 -2",
+        f"n1-events e1 {2**63} 0",
+        f"n1-events e1 {'9' * 5000} 0",
+        "n1-events e1 \u0663 0",
+        "n1-events e1 1_0 0",
+        "\x1b[31m e1 1 0",
+    ],
+)
+def test_a_row_that_names_itself_wrongly_is_foreign(header: str) -> None:
+    chain = Chain()
+    chain.add(Message(1, "machine_room.events.acme.x", {"Mra-Row": header}, b""))
+    assert (chain.foreign, chain.lanes) == (1, {})
 
 
 @given(st.text(), st.text(), st.binary(max_size=64))

@@ -81,6 +81,45 @@ async def test_a_row_that_was_exchanged_breaks_the_digest(saas: Saas, sent: byte
     assert len(lane.problems) == problems
 
 
+HOSTILE = (
+    b"Status: 404\r\n",  # as the server says that there is no more
+    b"Status: 204\r\nDescription: EOB\r\n",
+    b"Status: 503\r\n",
+    b"Status: 100\r\nDescription: Idle Heartbeat\r\n",
+    b"Nats-Sequence: first\r\nNats-Subject: machine_room.events.globex.x\r\n",
+    b"Nats-Num-Pending: many\r\n",
+    b"Mra-Row: n1-events e1\r\n",
+    b"Mra-Row: n1-events \xff\xfe 1 0\r\n",
+    b"\xff\xfe: x\r\n",
+    b"no colon\r\n",
+)
+
+
+@pytest.mark.parametrize("headers", HOSTILE, ids=lambda headers: repr(headers[:24]))
+async def test_nothing_that_a_customer_stores_hides_what_is_missing(saas: Saas, headers: bytes) -> None:
+    """A message between the rows that plays the server, or a row, ends no reading and moves nobody's rows."""
+    site = Access((saas.url,), "n1", saas.site.user, saas.site.password)
+    rows = [Row(seq, f"{seq:032}", "machine.transition", None, b"x", 0, 0) for seq in (1, 3)]
+    async with saas.connect() as wire:
+        await wire.store(
+            "machine_room.events.acme.machine.x", b"x", {"Mra-Row": "n1-events e1 1 0", "Mra-Id": rows[0].id}
+        )
+        async with open_session(site) as session:
+            for body in (b"", b"{}"):
+                await session.request("machine_room.events.machine.x", body, patience=5, headers=headers)
+        batch = Batch(Lane.EVENTS, "e1", 2, 2, rows[1:], may_continue=False)
+        await wire.store_batch(
+            [
+                Part("machine_room.events.acme.machine.x", b"x", {"Mra-Row": "n1-events e1 3 2", "Mra-Id": rows[1].id}),
+                Part("machine_room.events.acme.checkpoint.n1-events", encode(batch.checkpoint), {}),
+            ]
+        )
+    async with open_session(backend(saas)) as session:
+        (lane,) = await verify_stream(session, EVENTS)
+    assert (lane.customer, lane.rows, lane.missing()) == ("acme", 2, [("e1", (2, 2))])
+    assert lane.problems == []
+
+
 async def test_a_stream_set_up_otherwise_is_named(saas: Saas) -> None:
     await saas.change_stream(EVENTS, discard="old", allow_atomic=False)
     async with open_session(backend(saas)) as session:
