@@ -184,6 +184,7 @@ class Enroller:
         `refused()` returns when the SaaS does not take the node's credentials any more. `changed` is called with a new
         enrolment that says something else than the one before. Raises ShutdownAsked.
         """
+        self.status.state = "enrolled"
         while True:
             before, standing = self._look()
             with trio.move_on_after(self._seconds_to_look(before, standing)) as waiting:

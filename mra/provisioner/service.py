@@ -123,7 +123,7 @@ class _Door:
             await trio.to_thread.run_sync(active, self._service.customers, entitlement.customer)
             await self._service.ledger.run(ledger.check_token, entitlement.token_id)
         except (Refused, StoreBroken, Busy) as error:
-            log.info("turned away", host=request.host, reason=error.sentence)
+            log.once_per(1, "turned away", host=request.host, reason=error.sentence)
             answer = admission.turn_away(request, error.sentence, authority, now)
         else:
             answer = admission.admit(request, connection, authority, now)
@@ -148,7 +148,7 @@ class _Desk:
             else:
                 body = await self._judge.answer(connection, asked)
         except Refused as error:
-            log.info("refused", reason=error.sentence)
+            log.once_per(1, "a request proves nothing", reason=error.sentence)
             body = messages.tell_error(error.sentence)
         await self._session.send(frame(reply, "", b"", body))
 

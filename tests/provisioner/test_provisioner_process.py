@@ -51,10 +51,20 @@ def python(log: Path, *words: str) -> Any:
     return open_child([sys.executable, "-m", *words], log, {"PYTHONPATH": str(ROOT)})
 
 
-def provisioner(saas: Tenancy, *before: str) -> Any:
-    """`mra saas provisioner`; `before` goes between the module and the command."""
+def provisioner(saas: Tenancy, *before: str, options: tuple[str, ...] = ()) -> Any:
+    """`mra saas provisioner`; `before` replaces the module that is run."""
     words = before or ("mra.cli.main",)
-    return python(saas.path / "provisioner.log", *words, "saas", "provisioner", "--saas", str(saas.path))
+    return python(saas.path / "provisioner.log", *words, "saas", "provisioner", "--saas", str(saas.path), *options)
+
+
+def write_helper(saas: Tenancy, answer: dict[str, Any]) -> str:
+    """A program that gives this answer about every node."""
+    file = saas.path / "helper"
+    text = saas.path / "helper.part"
+    text.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
+    text.chmod(0o700)
+    text.rename(file)
+    return str(file)
 
 
 class Agent:
@@ -125,7 +135,7 @@ async def test_a_wheel_and_a_token_become_a_node_that_delivers_what_it_took_befo
         async with provisioner(saas):
             await agent.wait(lambda status: status["link"]["state"] == "connected")
             status = await agent.wait(is_drained)
-            assert (await agent.ask("provision"))["state"] == "idle"
+            assert (await agent.ask("provision"))["state"] == "enrolled"
         assert status["agent"] == "n1"
         assert child.returncode is None  # in the same process
         assert await child.terminate() == 0
@@ -195,6 +205,50 @@ async def test_a_node_whose_user_is_revoked_stays_refused_until_it_is_allowed_ag
         await agent.wait(is_drained)
         await child.terminate()
     assert await stored(saas, SUBMISSION) == ["app.meanwhile"]
+
+
+async def test_short_lived_credentials_are_renewed_and_a_new_configuration_starts_the_agent_anew(saas, tmp_path):
+    agent = Agent(tmp_path / "site", token(saas, single_use=True))
+    helper = write_helper(saas, {"configuration": {"site.plan": "silver"}})
+    file = agent.identity / "enrolment.json"
+    async with provisioner(saas, options=("--validity", "3s", "--helper", helper)), agent.running() as child:
+        await agent.wait(is_drained)
+        for number in range(3):
+            before = json.loads(file.read_text())["grant"]
+            await agent.submit(f"app.n{number}")
+            if number == 1:
+                write_helper(saas, {"configuration": {"site.plan": "gold"}})
+            with trio.fail_after(30):
+                while (after := json.loads(file.read_text())["grant"])["server_jwt"] == before["server_jwt"]:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+        assert after["configuration"] == {"site.plan": "gold"}
+        await agent.wait(is_drained)
+        await child.terminate()
+    assert await stored(saas, SUBMISSION) == ["app.n0", "app.n1", "app.n2"]
+    assert (await stored(saas, EVENTS)).count("lifecycle.event.startup.server") == 2  # once more, with what is new
+    assert json.loads(await saas.mra("verify", "--json"))["complete"]
+
+
+async def test_a_saas_can_have_a_node_stop_for_good(saas, tmp_path):
+    agent = Agent(tmp_path / "site", token(saas))
+    helper = write_helper(saas, {"shutdown": True, "msg": "not here"})
+    async with provisioner(saas, options=("--helper", helper)), agent.running() as child:
+        with trio.fail_after(30):
+            assert await child.wait() == 0
+    assert "not here" in agent.log.read_text()
+    assert ledger(saas) == []
+
+
+async def test_fifty_nodes_that_start_together_are_all_enrolled(saas, tmp_path):
+    text = token(saas, nodes=50)
+    async with provisioner(saas):
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                node = Node(tmp_path / f"n{number}", f"n{number}", text)
+                nursery.start_soon(node.enrol, 90)
+        late = Node(tmp_path / "late", "late", text)
+        assert "50 of 50" in (await late.ask()).reason
+    assert len(ledger(saas)) == 50
 
 
 async def test_an_agent_that_is_killed_while_it_enrols_goes_on_where_it_was(saas, tmp_path):
