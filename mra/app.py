@@ -25,18 +25,20 @@ from mra.lifecycle import Lifecycle
 from mra.lock import daemon_lock
 from mra.log import logger
 from mra.machinery import build_fleet
+from mra.membership import take_place
 from mra.options import Options, Running
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.service import run_upkeep, run_watch
-from mra.producers import Agent, NewestFacts, start_producers
+from mra.producers import Agent, NewestFacts, Once, start_producers, until_any
 from mra.supervise import Supervisor
-from mra.uplink.service import LinkStatus, run_uplink
+from mra.uplink.status import LinkStatus
 from mra.verbs import machine_verbs
 
 if TYPE_CHECKING:
     from mra.control import Answers
     from mra.enrolled import Keeper
     from mra.machines.fleet import Fleet
+    from mra.membership import Place
     from mra.options import Ready
     from mra.settings import Settings
 
@@ -77,15 +79,23 @@ async def run_provisioned(
     *,
     task_status: trio.TaskStatus[Outbox],
 ) -> None:
-    """Run an agent that knows its SaaS, until `stop` is set."""
+    """Run an agent that knows its SaaS, in its place in the site, until `stop` is set."""
+    once = Once(task_status)
+    while not stop.is_set():
+        place = await take_place(agent.outbox, settings)
+        await until_any((stop, place.changed), partial(_run_in_place, agent, settings, place, keeper, once))
+
+
+async def _run_in_place(
+    agent: Agent, settings: Settings, place: Place, keeper: Keeper | None, once: Once, stop: trio.Event
+) -> None:
     options, outbox = agent.options, agent.outbox
     link = LinkStatus()
     async with trio.open_nursery() as links:
         mirror = Mirror(outbox, settings.customer) if settings.customer else None
         governors = Governors()
-        beside = [governors.serve, mirror.follow] if mirror else [governors.serve]
-        uplink = partial(run_uplink, outbox, settings.access, settings.uplink, link, beside=beside)
-        agent.start(links, "uplink", uplink)
+        for name, service in place.services(link, mirror, governors):
+            agent.start(links, name, service)
 
         async with trio.open_nursery() as producers:
             facts = NewestFacts()
@@ -93,9 +103,11 @@ async def run_provisioned(
                 settings, options, outbox, mirror, governors, facts, partial(status.brief, link, agent.started)
             )
             look = partial(status.from_daemon, settings, outbox, link, agent.supervisor, agent.started)
+            desired = mirror.status if mirror else None
             answers: Answers = {
                 **machine_verbs(fleet),
-                "status": partial(look, options.version, mirror.status if mirror else None, fleet.pictures, governors),
+                "status": partial(look, options.version, desired, fleet.pictures, governors, place.report),
+                "site": place.report,
                 **({"provision": keeper.tell} if keeper else {}),
             }
             life = Lifecycle(outbox, settings.name, options.version)
@@ -108,7 +120,7 @@ async def run_provisioned(
                 producers.start_soon(_tell_ready, options.ready, Running(settings, outbox.append, facts), name="ready")
             log.info("running", agent=settings.name, outbox=str(settings.database))
             systemd.notify("READY=1")
-            task_status.started(outbox)
+            once.started(outbox)
             await stop.wait()
             log.info("stopping")
             systemd.notify("STOPPING=1")

@@ -24,7 +24,7 @@ from mra.enrol.service import Enroller, ShutdownAsked
 from mra.errors import MraError
 from mra.lifecycle import UNPROVISIONED, Lifecycle
 from mra.log import logger
-from mra.producers import NewestFacts, start_producers
+from mra.producers import NewestFacts, Once, start_producers, until_any
 from mra.settings.enrolled import usable_enrolment, with_enrolment
 from mra.uplink.service import LinkStatus
 
@@ -89,7 +89,7 @@ async def run_enrolled(
     task_status: trio.TaskStatus[Outbox],
 ) -> None:
     """Run until `stop` is set. Raises BadInput when the configuration contradicts the enrolment."""
-    once = _Once(task_status)
+    once = Once(task_status)
     while not stop.is_set():
         enrolment, standing = usable_enrolment(settings, time.time())
         if enrolment is None:
@@ -108,21 +108,20 @@ async def _run_on(
     enrolment: Enrolment,
     stop: trio.Event,
     run_provisioned: RunProvisioned,
-    once: _Once,
+    once: Once,
 ) -> None:
     """Run the agent until it is stopped, or its enrolment says something new."""
     assert settings.enrol is not None
     await trio.to_thread.run_sync(write_copies, settings.enrol.directory, enrolment)
     keeper = Keeper(Enroller(settings.enrol, agent.options.version), stop)
-    ended = trio.Event()
-    async with trio.open_nursery() as nursery:
-        for event in (stop, keeper.changed):
-            nursery.start_soon(_pass_on, event, ended)
+
+    async def run(ended: trio.Event) -> None:
         await run_provisioned(agent, settings, ended, keeper, task_status=once)
-        nursery.cancel_scope.cancel()
+
+    await until_any((stop, keeper.changed), run)
 
 
-async def _enrol(agent: Agent, settings: Settings, stop: trio.Event, once: _Once) -> Enrolment | None:
+async def _enrol(agent: Agent, settings: Settings, stop: trio.Event, once: Once) -> Enrolment | None:
     """Be an unprovisioned node until enrolled; None when the agent is stopped before that."""
     assert settings.enrol is not None
     facts = NewestFacts()
@@ -173,20 +172,3 @@ def _link(enroller: Enroller) -> LinkStatus:
 async def _tell(enroller: Enroller) -> dict[str, Any]:
     await trio.lowlevel.checkpoint()
     return asdict(enroller.status)
-
-
-async def _pass_on(event: trio.Event, to: trio.Event) -> None:
-    await event.wait()
-    to.set()
-
-
-class _Once:
-    """Tells the first start and no other: the agent may start again within one run of the daemon."""
-
-    def __init__(self, task_status: trio.TaskStatus[Outbox]) -> None:
-        self._task_status: trio.TaskStatus[Outbox] | None = task_status
-
-    def started(self, value: Outbox | None = None) -> None:
-        told, self._task_status = self._task_status, None
-        if told is not None and value is not None:
-            told.started(value)

@@ -14,7 +14,7 @@ from mra.facts import Newest, run_facts
 from mra.submit import run_intake
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from mra.control import Answers
     from mra.lifecycle import Lifecycle
@@ -55,6 +55,33 @@ class Agent:
     def start(self, nursery: trio.Nursery, name: str, service: Callable[[], Awaitable[None]]) -> None:
         """Run a service under supervision."""
         nursery.start_soon(self.supervisor.keep_running, name, service, name=name)
+
+
+class Once:
+    """Tells the first start and no other: the agent may start again within one run of the daemon."""
+
+    def __init__(self, task_status: trio.TaskStatus[Outbox]) -> None:
+        self._task_status: trio.TaskStatus[Outbox] | None = task_status
+
+    def started(self, value: Outbox | None = None) -> None:
+        told, self._task_status = self._task_status, None
+        if told is not None and value is not None:
+            told.started(value)
+
+
+async def until_any(events: Sequence[trio.Event], run: Callable[[trio.Event], Awaitable[None]]) -> None:
+    """Run something that stops by itself when the event it is given is set: as soon as any of `events` is."""
+    ended = trio.Event()
+
+    async def pass_on(event: trio.Event) -> None:
+        await event.wait()
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(pass_on, event)
+        await run(ended)
+        nursery.cancel_scope.cancel()
 
 
 async def start_producers(

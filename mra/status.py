@@ -13,7 +13,7 @@ from mra import __version__, clock
 from mra.outbox import inspection, sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from mra.config.mirror import MirrorStatus
     from mra.governors.governors import Claim, Governors
@@ -54,6 +54,7 @@ async def from_daemon(
     desired: MirrorStatus | None = None,
     pictures: Callable[[], Sequence[MachinePicture]] = tuple,
     governors: Governors | None = None,
+    site: Callable[[], Awaitable[dict[str, Any] | None]] | None = None,
 ) -> dict[str, Any]:
     """The status as the running daemon sees it."""
     lanes = await outbox.read(inspection.lane_reports, clock.now())
@@ -77,6 +78,7 @@ async def from_daemon(
             "max_bytes": settings.outbox.max_bytes,
             "ballast": outbox.ballast.is_set,
         },
+        "site": await site() if site else None,
         "desired": _desired_report(desired),
         "machines": _machines_report(pictures()),
         "governors": _governors_report(governors),

@@ -58,6 +58,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
             "mra.control",
             "mra.enrolled",
             "mra.machinery",
+            "mra.membership",
             "mra.options",
             "mra.producers",
             "mra.resetting",

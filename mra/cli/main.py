@@ -38,6 +38,7 @@ COMMANDS = {
     "outbox": "mra.cli.outbox:outbox",
     "provision": "mra.cli.provision:provision",
     "reset": "mra.cli.reset:reset",
+    "site": "mra.cli.site:site",
     "saas": "mra.cli.saas:saas",
     "completion": "mra.cli.completion:completion",
 }

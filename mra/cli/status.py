@@ -8,6 +8,7 @@ import click
 
 from mra.cli import show
 from mra.cli.options import config_option, json_option
+from mra.cli.site import summary as site_summary
 from mra.units import show_duration, show_size
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _print(document: dict[str, Any]) -> None:
     show.pairs(
         {
             "Agent": f"{document['agent']}  {running}",
+            **(site_summary(document["site"]) if document.get("site") else {}),
             "Link": state + (f", {link['server']}" if link.get("server") and link["state"] == "connected" else ""),
             "Last error": link.get("last_error"),
             "SaaS storage": f"{document['durability']} (as declared)",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from mra.aio.session import Session
+    from mra.governors.slots import Capacity, Slot
 
 log = logger("governors")
 MOST_LOOKS: Final = 16  # slots looked at per attempt, so that waiting for a wide governor stays cheap
@@ -32,6 +33,19 @@ class Patience(Protocol):
 
     @property
     def seconds(self) -> float: ...
+
+
+class Slots(Protocol):
+    """Where slots are kept; `Register` is the SaaS's place."""
+
+    async def capacity(self, governor: str, /) -> Capacity:
+        """See `Register.capacity`."""
+
+    async def look(self, governor: str, number: int, /) -> Slot | None:
+        """See `Register.look`."""
+
+    async def put(self, governor: str, number: int, body: bytes, /, *, owner: str, lease: int, expected: int) -> int:
+        """See `Register.put`."""
 
 
 @dataclass(eq=False)
@@ -68,7 +82,7 @@ class Governors:
     ) -> None:
         self._dice = dice or random.Random()  # noqa: S311 - spreads load, guards nothing
         self._waits = waits
-        self._register: Register | None = None
+        self._register: Slots | None = None
         self._linked = trio.Event()
         self._waiting: dict[Claim, None] = {}  # in the order in which they came
         self._held: set[Holding] = set()
@@ -110,7 +124,10 @@ class Governors:
 
     async def serve(self, session: Session) -> None:
         """Use `session` until cancelled. It raises no `MraError`: whoever knows that the link is lost cancels it."""
-        register = Register(session)
+        await self.serve_with(Register(session))
+
+    async def serve_with(self, register: Slots) -> None:
+        """The same with slots that are kept elsewhere than at the SaaS."""
         self._register = register
         self._linked.set()
         try:
@@ -146,7 +163,7 @@ class Governors:
                 await trio.sleep(wait)
         raise Unavailable(f"No slot of governor {claim.governor} was to be had within {patience}: {reason}.")
 
-    async def _try(self, register: Register, claim: Claim) -> Holding | None:
+    async def _try(self, register: Slots, claim: Claim) -> Holding | None:
         """Take a slot, if one is free. Those that an earlier attempt may have taken are looked at first."""
         governor = claim.governor
         slots, lease = await register.capacity(governor)
@@ -179,7 +196,7 @@ class Governors:
             claim.doubtful.clear()
             self._tell()
 
-    async def _keep(self, register: Register) -> float:
+    async def _keep(self, register: Slots) -> float:
         """Return and renew what is due; the Trio time when there is something to do again."""
         try:
             for holding in sorted(self._returns, key=lambda each: each.until):
@@ -195,7 +212,7 @@ class Governors:
             return trio.current_time() + _RETRY_SECONDS
         return min((holding.renew_at for holding in self._held), default=float("inf"))
 
-    async def _renew(self, register: Register, holding: Holding) -> None:
+    async def _renew(self, register: Slots, holding: Holding) -> None:
         asked_at = trio.current_time()
         if await self._write(register, holding, slot_body(holding.claim.holder)):
             holding.until, holding.renew_at = asked_at + holding.lease, asked_at + holding.lease / 3
@@ -207,7 +224,7 @@ class Governors:
                 holder=holding.claim.holder,
             )
 
-    async def _write(self, register: Register, holding: Holding, body: bytes) -> bool:
+    async def _write(self, register: Slots, holding: Holding, body: bytes) -> bool:
         """Change a slot that is ours; whether it still was. An unclear write before may have moved it: that is ours."""
         claim = holding.claim
         for _ in range(2):

@@ -139,6 +139,10 @@ class Outbox:
         """Set at the lane's next change: take it, look at the lane, and wait for it, in this order."""
         return self._changed[lane]
 
+    def progress(self) -> trio.Event:
+        """Set at the next unit that changes what is settled: take it, look, and wait for it, in this order."""
+        return self._progress
+
     async def wait_empty(self) -> None:
         """Wait until no lane has anything to send; parked rows and held lanes do not count."""
         while True:

@@ -89,10 +89,19 @@ class MachinesTable(msgspec.Struct, forbid_unknown_fields=True):
     extra_ca: str | None = None
 
 
+class SiteTable(msgspec.Struct, forbid_unknown_fields=True):
+    role: str = ""
+    term: int = 1
+    listen: str | None = None
+    urls: list[str] = msgspec.field(default_factory=list)
+    keys: str | None = None
+
+
 class Document(msgspec.Struct, forbid_unknown_fields=True):
     agent: AgentTable = msgspec.field(default_factory=AgentTable)
     saas: SaasTable = msgspec.field(default_factory=SaasTable)
     provisioning: ProvisioningTable = msgspec.field(default_factory=ProvisioningTable)
+    site: SiteTable | None = None
     outbox: OutboxTable = msgspec.field(default_factory=OutboxTable)
     lanes: dict[str, LaneTable] = msgspec.field(default_factory=dict)
     uplink: UplinkTable = msgspec.field(default_factory=UplinkTable)

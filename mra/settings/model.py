@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mra.enrol.service import EnrolSettings
     from mra.facts.settings import FactsSettings
     from mra.outbox.policy import OutboxSettings
+    from mra.site.settings import SiteSettings
     from mra.submit.intake import IntakeSettings
     from mra.uplink.service import UplinkSettings
 
@@ -59,6 +60,7 @@ class Settings:
     machines: MachinesSettings
     file: Path = field(compare=False)  # where they were read
     names_itself: bool  # whether the file says how the node is called, or its host does
+    site: SiteSettings | None  # None for a node that stands alone
     enrol: EnrolSettings | None  # None when the file says by itself how the SaaS is reached
     takes_submissions: bool  # whether the daemon serves the socket; the file can be written to all the same
 

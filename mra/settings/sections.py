@@ -17,6 +17,8 @@ from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, Out
 from mra.outbox.record import LARGEST_BODY, Lane
 from mra.settings.document import LaneTable
 from mra.settings.model import MachinesSettings, Settings
+from mra.settings.site import build_site
+from mra.site.settings import FOLLOWER
 from mra.submit.intake import IntakeSettings
 from mra.uplink.service import UplinkSettings
 
@@ -38,10 +40,12 @@ def build_settings(document: Document, values: Values) -> Settings:
     if document.saas.durability not in ("synced", "lazy"):
         raise values.bad("saas.durability", document.saas.durability, 'write "synced" or "lazy"')
     uplink = _uplink(document.uplink, values)
+    site = build_site(document.site, document.agent.state, values)
+    follows = site is not None and site.role == FOLLOWER
     return Settings(
         name=name,
         state=values.path("agent.state", document.agent.state),
-        access=_access(document.saas, name, values),
+        access=_access(document.saas, name, values, follows=follows),
         durability=document.saas.durability,
         role="",
         customer=_customer(document.saas.customer, values),
@@ -54,7 +58,8 @@ def build_settings(document: Document, values: Values) -> Settings:
         takes_submissions=document.submit.enabled,
         file=values.file,
         names_itself=True,
-        enrol=None if document.saas.urls else _enrol(document, uplink, values),
+        site=site,
+        enrol=None if document.saas.urls or follows else _enrol(document, uplink, values),
     )
 
 
@@ -70,9 +75,9 @@ def _enrol(document: Document, uplink: UplinkSettings, values: Values) -> EnrolS
     )
 
 
-def _access(raw: SaasTable, name: str, values: Values) -> Access:
-    named = (raw.user, raw.password_file, raw.user_jwt_file, raw.nkey_file, raw.credentials_file, raw.customer)
-    if not raw.urls and any(named):
+def _access(raw: SaasTable, name: str, values: Values, *, follows: bool) -> Access:
+    named = (raw.user, raw.password_file, raw.user_jwt_file, raw.nkey_file, raw.credentials_file)
+    if not raw.urls and (any(named) or (raw.customer and not follows)):
         raise values.bad("saas.urls", [], 'write at least one address such as "nats://127.0.0.1:4222"')
     for url in raw.urls:
         _check_address(url, values)

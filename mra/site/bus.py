@@ -48,7 +48,6 @@ async def run_bus(settings: BusSettings) -> None:
     process = await trio.lowlevel.open_process(
         [program, "--config", str(configuration)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
     )  # fmt: skip
     try:
         async with trio.open_nursery() as nursery:

@@ -159,3 +159,13 @@ def forget(connection: Connection, follower: str, stints: Sequence[str]) -> int:
         ).fetchall()
         dropped += sum(count for (count,) in gone)
     return dropped
+
+
+def followers(connection: Connection) -> dict[str, dict[str, int]]:
+    """What is stored of each follower: rows that it has not settled yet, as far as is known."""
+    return {
+        follower: {"unsettled": unsettled}
+        for follower, unsettled in connection.execute(
+            "SELECT follower, sum(unsettled) FROM v_followers GROUP BY follower ORDER BY follower"
+        )
+    }

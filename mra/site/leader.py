@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mra.outbox.sqlite import Connection
     from mra.site.status import SiteStatus
 
-    Verb = Callable[["Leader", str, bytes], Awaitable[msgspec.Struct]]
+    Verb = Callable[[str, bytes], Awaitable[msgspec.Struct]]
 
 log = logger("site")
 MOST_BYTES = 64 * 1024 * 1024  # of requests that wait for the disk
@@ -130,7 +130,7 @@ class Leader:
             case "report":
                 return await self._note(follower, decode(body, Report))
             case verb if verb in self._more:
-                return await self._more[verb](self, follower, body)
+                return await self._more[verb](follower, body)
             case verb:
                 raise BadInput(f"A leader knows no {verb[:40]!r}: install the same mra on all nodes.")
 

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from mra.clock import now
-from mra.errors import Misconfigured, Unavailable
+from mra.errors import LinkLost, Misconfigured
 from mra.outbox import lanes
 from mra.outbox.ledger import record_audit
 from mra.outbox.record import Lane
@@ -38,7 +38,7 @@ class Stint(NamedTuple):
     term: int
 
 
-class Outdated(Unavailable):
+class Outdated(LinkLost):
     """A leader that is not the newest one known: it is left alone."""
 
 

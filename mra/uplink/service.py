@@ -42,6 +42,7 @@ class UplinkSettings:
 
 Connect = Callable[[Access], AbstractAsyncContextManager[Session]]
 Beside = Callable[[Session], Awaitable[None]]
+LinkOf = Callable[[Session, Callable[[Lane], float]], "Link"]
 
 
 async def run_uplink(
@@ -52,11 +53,13 @@ async def run_uplink(
     *,
     connect: Connect = open_session,
     beside: Sequence[Beside] = (),
+    link_of: LinkOf | None = None,
 ) -> None:
     """Drain `outbox` into the SaaS until cancelled. Never raises for anything that the SaaS or the network does.
 
     `beside` are services that share the connection: each is called with every new session, and cancelled with it. One
-    that fails is called again, and disturbs neither the others nor the lanes.
+    that fails is called again, and disturbs neither the others nor the lanes. `link_of` makes the link of a session and
+    the patience of each lane; that of JetStream is the default.
     """
     memory = {lane: LaneMemory(patience=Patience(settings.patience), retry_cap=settings.retry_cap) for lane in Lane}
     reach = Reach(settings.patience * _STAY if len(access.urls) > 1 else math.inf)
@@ -70,7 +73,7 @@ async def run_uplink(
                 _note_connected(status, session)
                 reach.connected()
                 at, connected_at = session.address, trio.current_time()
-                await _run_session(session, outbox, access, settings, status, memory, reach, beside)
+                await _run_session(session, outbox, access, settings, status, memory, reach, beside, link_of)
         except* LinkLost as group:
             left = at if group.subgroup(CutOff) else ""
             if group.subgroup(Silent):
@@ -101,8 +104,12 @@ async def _run_session(
     memory: Mapping[Lane, LaneMemory],
     reach: Reach,
     beside: Sequence[Beside],
+    link_of: LinkOf | None,
 ) -> None:
-    link = JetStreamLink(session, access.name, patience=lambda lane: memory[lane].patience.seconds)
+    def patience(lane: Lane) -> float:
+        return memory[lane].patience.seconds
+
+    link = link_of(session, patience) if link_of else JetStreamLink(session, access.name, patience=patience)
     silence = max(access.ping_seconds, *(lane.patience.seconds for lane in memory.values()))
 
     async with trio.open_nursery() as nursery:

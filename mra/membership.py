@@ -1,0 +1,218 @@
+"""A node's place in its site: where its uplink goes, and what runs beside it.
+
+    alone      no `[site]`: the uplink goes to the SaaS
+    leader     the same, and the bus with the leader's service
+    former     a leader that was replaced: the same, but followers are only told that; its backlog goes to the SaaS
+    follower   the uplink goes to the leader
+
+Which one it is follows from the configuration and from the highest term known, which the desired-state key
+`site.leader` raises: `{"leader": "n2", "term": 2}`. When that changes a node's place, the agent starts anew in it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from mra.aio.session import open_session
+from mra.errors import BadInput, LinkLost, MraError, Unavailable
+from mra.log import logger
+from mra.site import inbox, keys, terms
+from mra.site.bus import BusSettings, run_bus
+from mra.site.desired import VERB as DESIRED
+from mra.site.desired import BusBucket, DesiredDesk
+from mra.site.follower import Follower
+from mra.site.governors import VERB as GOVERNOR
+from mra.site.governors import BusSlots, SlotDesk
+from mra.site.leader import Leader
+from mra.site.settings import FOLLOWER, LEADER
+from mra.site.status import SiteStatus
+from mra.uplink.service import run_uplink
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import msgspec
+
+    from mra.aio.session import Access, Session
+    from mra.config.mirror import Mirror
+    from mra.governors.governors import Governors
+    from mra.outbox.outbox import Outbox
+    from mra.settings import Settings
+    from mra.site.settings import SiteSettings
+    from mra.uplink.status import LinkStatus
+
+    Verb = Callable[[str, bytes], Awaitable[msgspec.Struct]]
+    Service = Callable[[], Awaitable[None]]
+
+log = logger("site")
+FORMER = "former"
+LEADER_KEY = "site.leader"
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - named to be replaced
+_RETRY_SECONDS = 0.2
+
+
+class Place:
+    """One node's place for as long as it keeps it; see `take_place`."""
+
+    def __init__(self, settings: Settings, outbox: Outbox, role: str, term: terms.Term) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._term = term
+        self.role = role
+        self.status = SiteStatus(role or "alone", term.term, term.leader)
+        self.changed = trio.Event()  # set when the place is another one
+
+    def services(self, link: LinkStatus, mirror: Mirror | None, governors: Governors) -> list[tuple[str, Service]]:
+        """What has to run, by name; each under supervision."""
+        if self.role == FOLLOWER:
+            services = [("uplink", self._follow(link, mirror, governors))]
+        elif self.role:
+            services = self._lead(link, mirror, governors)
+        else:
+            beside = [governors.serve, mirror.follow] if mirror else [governors.serve]
+            services = [("uplink", self._uplink(link, beside))]
+        if self.role and mirror:
+            services.append(("site orders", partial(self._obey, mirror)))
+        return services
+
+    async def report(self) -> dict[str, Any] | None:
+        """For `mra status` and `mra site ls`; None for a node that stands alone."""
+        if not self.role:
+            return None
+        return self.status.report(await self._outbox.read(inbox.followers))
+
+    def _uplink(self, link: LinkStatus, beside: Sequence[Callable[[Session], Awaitable[None]]]) -> Service:
+        settings = self._settings
+        return partial(run_uplink, self._outbox, settings.access, settings.uplink, link, beside=beside)
+
+    def _follow(self, link: LinkStatus, mirror: Mirror | None, governors: Governors) -> Service:
+        name, site = self._settings.name, _of(self._settings)
+        access = keys.access(site.urls, name, site.directory, keys.FOLLOWER)
+        follower = Follower(name, self._outbox, self.status)
+        beside: list[Callable[[Session], Awaitable[None]]] = [
+            follower.report,
+            partial(follower.look_round, access),
+            lambda session: governors.serve_with(BusSlots(session, name)),
+        ]
+        if mirror:
+            beside.append(lambda session: mirror.keep_up(BusBucket(session, name)))
+        return partial(
+            run_uplink, self._outbox, access, self._settings.uplink, link,
+            connect=follower.connect, beside=beside, link_of=follower.link,
+        )  # fmt: skip
+
+    def _lead(self, link: LinkStatus, mirror: Mirror | None, governors: Governors) -> list[tuple[str, Service]]:
+        name, site = self._settings.name, _of(self._settings)
+        assert site.listen is not None
+        host, port = site.listen
+        bus = BusSettings(name, host, port, site.directory)
+        slots = SlotDesk(self._outbox, self._term.term)
+        answers: dict[str, Verb] = {GOVERNOR: slots.answer} if self.role == LEADER else {}
+        beside = [slots.serve_saas]
+        on_bus: list[Callable[[Session], Awaitable[None]]] = []
+        if mirror:
+            desk = DesiredDesk(self._outbox, mirror)
+            beside.append(mirror.follow)
+            if self.role == LEADER:
+                answers[DESIRED] = desk.answer
+                on_bus.append(desk.feed)
+        leader = Leader(name, self._term.term if self.role == LEADER else 0, self._outbox, self.status, answers)
+        on_bus.append(leader.serve)
+        own = "localhost" if host in _EVERYWHERE else host
+        access = keys.access([f"tls://{own}:{port}"], name, site.directory, keys.LEADER)
+        return [
+            ("uplink", self._uplink(link, beside)),
+            ("bus", partial(run_bus, bus)),
+            ("site", partial(_serve_bus, access, on_bus, self.status)),
+            ("governors", partial(governors.serve_with, slots)),
+        ]
+
+    async def _obey(self, mirror: Mirror) -> None:
+        """Watch who shall lead; never returns."""
+        while True:
+            changed = mirror.changed()
+            try:
+                found = await mirror.get(LEADER_KEY)
+                if found is not None:
+                    order = read_order(found.value)
+                    newest = await self._outbox.run_unit(terms.learn, order.term, order.leader)
+                    if newest != self._term and _role(self._settings, newest) != self.role:
+                        log.warning("the site has another leader", leader=newest.leader, term=newest.term)
+                        self.changed.set()
+            except Unavailable:
+                pass  # nothing is known yet
+            except BadInput as error:
+                log.error("who leads the site is not understood", reason=error.sentence)
+            await changed.wait()
+
+
+async def take_place(outbox: Outbox, settings: Settings) -> Place:
+    """The place of this node as it is now; where it drains into follows."""
+    site = settings.site
+    if site is None:
+        await _leave(outbox)
+        return Place(settings, outbox, "", terms.Term(0, ""))
+    term = await outbox.read(terms.known)
+    if (site.role or settings.role) == LEADER and site.term > term.term:
+        term = await outbox.run_unit(terms.learn, site.term, settings.name)
+    role = _role(settings, term)
+    if role != FOLLOWER:
+        await _leave(outbox)
+    log.info("place in the site", role=role, term=term.term, leader=term.leader)
+    return Place(settings, outbox, role, term)
+
+
+async def _leave(outbox: Outbox) -> None:
+    if await outbox.read(terms.current):
+        await outbox.run_unit(terms.leave)
+
+
+def read_order(value: bytes) -> terms.Term:
+    """Who shall lead, from the value of `site.leader`. Raises BadInput. Pure."""
+    try:
+        order = json.loads(value)
+        term, leader = order["term"], order["leader"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(f'{LEADER_KEY} is to be like {{"leader": "n2", "term": 2}} ({error!r}).') from error
+    if not isinstance(term, int) or not isinstance(leader, str) or not 0 < term < 2**53 or not 0 < len(leader) <= 64:
+        raise BadInput(f"{LEADER_KEY} names {leader!r:.80} in term {term!r:.40}: a name and a whole number are needed.")
+    return terms.Term(term, leader)
+
+
+def _role(settings: Settings, term: terms.Term) -> str:
+    site = _of(settings)
+    wanted = site.role or settings.role
+    may_lead = site.listen is not None and bool(settings.access.urls)
+    if may_lead and term.leader == settings.name:
+        return LEADER
+    if wanted == LEADER:
+        return FORMER
+    return FOLLOWER
+
+
+def _of(settings: Settings) -> SiteSettings:
+    assert settings.site is not None
+    return settings.site
+
+
+async def _serve_bus(
+    access: Access, services: Sequence[Callable[[Session], Awaitable[None]]], status: SiteStatus
+) -> None:
+    """Run the leader's services on its own bus, and again when the bus was away; never returns."""
+    while True:
+        try:
+            async with open_session(access) as session, trio.open_nursery() as nursery:
+                status.bus = session.address
+                for service in services:
+                    nursery.start_soon(service, session)
+                raise await session.keep_alive(access.ping_seconds)
+        except* LinkLost as group:
+            log.debug("the bus is not there", reason=repr(group))
+        except* MraError as group:
+            log.once_per(30, "the bus cannot be served", reason=repr(group))
+        status.bus = None
+        await trio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,30 @@
+"""How a node takes part in a site. (pure)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEADER, FOLLOWER = "leader", "follower"
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """What `[site]` says.
+
+    Attributes:
+        role: "leader" or "follower", or empty when the enrolment says it.
+        term: the leader's; it grows whenever another node takes over.
+        listen: where the bus listens if this node leads, as (host, port); None for a node that never does.
+        urls: the buses of all nodes that may lead.
+        directory: the keys, see `mra.site.keys`.
+    """
+
+    role: str
+    term: int
+    listen: tuple[str, int] | None
+    urls: tuple[str, ...]
+    directory: Path

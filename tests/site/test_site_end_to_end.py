@@ -1,0 +1,81 @@
+"""Whole sites on real processes: a real bus, a real SaaS, and what stands there in the end."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from mra.outbox.record import Lane
+from tests.chaos.ending import count_perfect
+from tests.harness.saas import Saas, open_saas
+from tests.site.nodes import Nodes, open_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+async def saas(tmp_path: Path) -> AsyncIterator[Saas]:
+    async with open_saas(tmp_path / "saas") as running:
+        yield running
+
+
+@pytest.fixture
+async def nodes(saas: Saas, tmp_path: Path) -> AsyncIterator[Nodes]:
+    async with open_nodes(tmp_path, saas, followers=2) as made:
+        yield made
+
+
+async def test_what_followers_accept_stands_at_the_saas_with_its_origin(saas: Saas, nodes: Nodes) -> None:
+    await nodes.start()
+    for name in ("n1", "n2", "n3"):
+        await nodes[name].produce(nodes[name].load(count=50))
+    await nodes.drained()
+    assert await count_perfect("two followers", saas, nodes.accepted()) == 3 * 4 * 50
+    origins: dict[str, list[int]] = {}
+    async with saas.connect() as wire:
+        for message in await wire.read_stream("MACHINE_ROOM_EVENTS"):
+            if origin := message.headers.get("Mra-Origin"):
+                name, _, seq, _ = origin.split(" ")
+                origins.setdefault(name, []).append(int(seq))
+    assert origins.keys() == {"n2-events", "n2-metrics", "n3-events", "n3-metrics"}
+    for name in ("n2-metrics", "n3-metrics"):
+        assert origins[name] == list(range(1, 51))
+    listed = json.loads((await nodes.leader.mra("site", "ls", "--json")).stdout)
+    assert (listed["role"], sorted(listed["followers"])) == ("leader", ["n2", "n3"])
+
+
+async def test_a_follower_keeps_accepting_while_its_leader_is_gone(saas: Saas, nodes: Nodes) -> None:
+    follower = nodes["n2"]
+    await follower.start()
+    await follower.produce(follower.load(Lane.EVENTS, count=100))
+    assert (await follower.status())["lanes"]["events"]["waiting"] >= 100
+    await nodes.start("n1")
+    await nodes.drained("n1", "n2")
+    await nodes.leader.kill()
+    await follower.produce(follower.load(Lane.EVENTS, count=100))
+    await nodes.start("n1")
+    await nodes.drained("n1", "n2")
+    assert await count_perfect("leader gone", saas, nodes.accepted()) == 200
+
+
+async def test_a_full_leader_leaves_rows_with_their_follower(saas: Saas, nodes: Nodes) -> None:
+    await saas.kill()
+    nodes.leader.configure({"lanes.events": {"max_bytes": "64KiB"}})
+    await nodes.start("n1", "n2")
+    follower = nodes["n2"]
+    await follower.produce(follower.load(Lane.EVENTS, count=300, size=600))
+    with trio.fail_after(20):
+        while "full" not in str((await follower.status())["lanes"]["events"]["last_error"]):  # noqa: ASYNC110
+            await trio.sleep(0.05)
+    assert (await follower.status())["lanes"]["events"]["waiting"] > 100
+    assert (await nodes.leader.status())["lanes"]["events"]["shed"] == 0
+    await saas.start()
+    await nodes.drained("n1", "n2")
+    assert await count_perfect("leader full", saas, nodes.accepted()) == 300
