@@ -6,10 +6,11 @@ import argparse
 import json
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from lab.over_the_air import Delivery, deliver
+from lab.over_the_air import Delivery, deliver, prepare
 from lab.screen import Show, drain, enrol, how_to_look, print_table, watch
 from lab.stage import Lab, running_lab, stop_kept
 from lab.tally import count, is_perfect
@@ -37,7 +38,7 @@ class Plan:
 
 def run(plan: Plan, show: Show) -> tuple[dict[str, dict[str, int]], Delivery, Lab]:
     """The whole story; returns the counts, and what became of the plugin."""
-    with running_lab(plan.keep) as lab:
+    with running_lab(plan.keep) as lab, ThreadPoolExecutor(1) as desk:
         settings = lab.prepare()
         show.say(f"starting a SaaS (a stock nats-server) at {lab.url}")
         lab.start_artifacts()
@@ -55,6 +56,7 @@ def run(plan: Plan, show: Show) -> tuple[dict[str, dict[str, int]], Delivery, La
         watch(show, settings, CALM_SECONDS)
         lab.kill("saas")
         show.say("the SaaS is gone (SIGKILL)")
+        orders = desk.submit(prepare, lab)  # the vendor packs and signs meanwhile
         watch(show, settings, plan.outage / 2)
         lab.kill("agent")
         show.say("the agent is gone too (SIGKILL); the local program goes on submitting")
@@ -70,7 +72,7 @@ def run(plan: Plan, show: Show) -> tuple[dict[str, dict[str, int]], Delivery, La
         drain(show, settings)
         show.say("counting what the streams hold, with a reader of its own")
         counts = count(lab)
-        return counts, deliver(lab, settings, show), lab
+        return counts, deliver(lab, settings, show, orders.result()), lab
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

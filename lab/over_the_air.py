@@ -45,31 +45,41 @@ class Delivery:
         return self == Delivery("1.0.0", "2.0.0", "refused", True)
 
 
+@dataclass(frozen=True)
+class Orders:
+    """The specifications of the act, one for each step, newest last."""
+
+    first: bytes
+    second: bytes
+    forged: bytes
+    nothing: bytes
+
+
+def prepare(lab: Lab) -> Orders:
+    """Pack the plugin's versions onto the artifact server and sign the lists that name them. It needs no SaaS."""
+    source, seed = HOME / "greeter", HOME / "signer.seed"
+    shutil.copytree(LAB / "plugins" / "greeter", source)
+    seed.touch(mode=0o600)
+    seed.write_text((LAB / "plugins" / "signer.seed").read_text())
+    manifest = (source / "machine.yaml").read_text()
+
+    def pack(version: str) -> bytes:
+        (source / "machine.yaml").write_text(manifest.replace("version: 1.0.0", f"version: {version}"))
+        base = f"https://127.0.0.1:{lab.artifacts_port}"
+        return lab.saas("plugins", "pack", str(source), "--into", str(lab.artifacts), "--base-url", base)
+
+    def sign(serial: int, listed: bytes) -> bytes:
+        return lab.saas("plugins", "sign", "--seed", str(seed), "--serial", str(serial), stdin=listed)
+
+    return Orders(sign(1, pack("1.0.0")), sign(2, pack("2.0.0")), forged(sign(3, pack("3.0.0"))), sign(4, b"[]"))
+
+
 class Vendor:
-    """The vendor's desk: a plugin's source, the signer's seed, and the commands that use them."""
+    """The vendor at work: orders go out, and the stream tells what came of them."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._account = lab.account
-        self._source = HOME / "greeter"
-        self._seed = HOME / "signer.seed"
-        shutil.copytree(LAB / "plugins" / "greeter", self._source, dirs_exist_ok=True)
-        self._seed.touch(mode=0o600)
-        self._seed.write_text((LAB / "plugins" / "signer.seed").read_text())
-
-    def pack(self, version: str) -> bytes:
-        """Put this version on the artifact server; the list that names it."""
-        manifest = self._source / "machine.yaml"
-        text = (LAB / "plugins" / "greeter" / "machine.yaml").read_text()
-        manifest.write_text(text.replace("version: 1.0.0", f"version: {version}"))
-        base = f"https://127.0.0.1:{self._lab.artifacts_port}"
-        return self._lab.saas(
-            "plugins", "pack", str(self._source), "--into", str(self._lab.artifacts), "--base-url", base
-        )
-
-    def sign(self, listed: bytes) -> bytes:
-        """The specification of a list of plugins."""
-        return self._lab.saas("plugins", "sign", "--seed", str(self._seed), stdin=listed)
 
     def publish(self, specification: bytes) -> None:
         """Order it for the customer's agents."""
@@ -111,20 +121,20 @@ def _wait(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def deliver(lab: Lab, settings: Settings, show: Show) -> Delivery:
+def deliver(lab: Lab, settings: Settings, show: Show, orders: Orders) -> Delivery:
     """The whole act; a step that fails is told, and the act goes on."""
     vendor = Vendor(lab)
     return Delivery(
-        deployed=_release(vendor, show, "1.0.0"),
-        upgraded=_release(vendor, show, "2.0.0"),
-        tampered=_forge(vendor, show, running="2.0.0"),
-        removed=_take_back(vendor, show, settings),
+        deployed=_release(vendor, show, orders.first, "1.0.0"),
+        upgraded=_release(vendor, show, orders.second, "2.0.0"),
+        tampered=_forge(vendor, show, orders.forged, running="2.0.0"),
+        removed=_take_back(vendor, show, orders.nothing, settings),
     )
 
 
-def _release(vendor: Vendor, show: Show, version: str) -> str | None:
+def _release(vendor: Vendor, show: Show, order: bytes, version: str) -> str | None:
     """Publish a version; it, once its events arrive."""
-    vendor.publish(vendor.sign(vendor.pack(version)))
+    vendor.publish(order)
     show.say(f"the vendor publishes plugin greeter {version}, signed")
     if not _wait(lambda: vendor.is_greeted_by(version)):
         show.say(f"NO EVENT of greeter {version} arrived")
@@ -133,9 +143,9 @@ def _release(vendor: Vendor, show: Show, version: str) -> str | None:
     return version
 
 
-def _forge(vendor: Vendor, show: Show, running: str) -> str | None:
+def _forge(vendor: Vendor, show: Show, order: bytes, running: str) -> str | None:
     """Publish a list that was changed after it was signed; "refused", once that is reported and `running` goes on."""
-    vendor.publish(forged(vendor.sign(vendor.pack("3.0.0"))))
+    vendor.publish(order)
     show.say("somebody publishes a list that was changed after it was signed")
     if not _wait(lambda: "signature" in vendor.newest("plugins")[1].get("reason", "")):
         show.say("NOBODY REPORTED IT")
@@ -148,9 +158,9 @@ def _forge(vendor: Vendor, show: Show, running: str) -> str | None:
     return "refused"
 
 
-def _take_back(vendor: Vendor, show: Show, settings: Settings) -> bool:
+def _take_back(vendor: Vendor, show: Show, order: bytes, settings: Settings) -> bool:
     """Publish an empty list; whether the plugin is gone then."""
-    vendor.publish(vendor.sign(b"[]"))
+    vendor.publish(order)
     show.say("the vendor takes the plugin back")
     gone = _wait(lambda: not _machines(settings) & {"greeter", "mm_greeter"})
     show.say("it is gone from the site" if gone else "IT IS STILL THERE")

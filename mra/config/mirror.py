@@ -150,7 +150,9 @@ class Mirror:
             except MraError as error:
                 self._note(error)
                 due = trio.current_time()
-                await trio.sleep(RETRY_FIRST + next(delays))
+                news.take()  # the index is read next, and tells all of it
+                await trio.sleep(RETRY_FIRST)
+                await news.wait(next(delays))  # what comes may be what was missing
                 continue
             await news.wait(due - trio.current_time())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import asynccontextmanager
 
 import pytest
@@ -252,6 +253,17 @@ async def test_a_bucket_that_fails_is_asked_again_and_the_copy_stays(outbox, fai
         bucket.failing = None
         await until(mirror, "a", b"1")
         assert mirror.status.last_error is None
+
+
+async def test_the_first_order_of_all_is_not_kept_waiting_by_earlier_failures(outbox, monkeypatch):
+    """The customer has no index until something is ordered, so every reading before that fails."""
+    monkeypatch.setattr(mirroring, "full_jitter", lambda first, cap: itertools.repeat(1e9))
+    mirror, bucket = Mirror(outbox, "acme"), FakeBucket()
+    async with following(mirror, bucket):
+        await read_times(bucket, "index", 1)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        bucket.put("machines", b"one")
+        await until(mirror, "machines", b"one")
 
 
 async def test_an_index_that_names_more_than_is_shown_keeps_the_rest_going(outbox):
