@@ -53,8 +53,11 @@ async def recover(lane: Lane, outbox: Outbox, link: Link) -> Position:
         case Behind(maybe, total):
             expected = await _rewind(outbox, link, here, maybe, total)
         case Adopt(found):
-            epoch = await _take_over(outbox, lane, found)
-            expected = found.stream_seq
+            epoch = _new_epoch()
+            marker = marker_checkpoint(epoch, here.settled_through, 0)
+            # A lagging replica may have told of a checkpoint that is no longer the newest; this is refused then.
+            expected = await link.put_checkpoint(lane, marker, found.stream_seq)
+            await _take_over(outbox, lane, found, epoch, expected)
         case Foreign(_, reason):
             raise Fenced(
                 f"Lane {lane} is fenced: the checkpoint at the SaaS is another writer's ({reason}); stop the other"
@@ -71,15 +74,22 @@ async def _catch_up(outbox: Outbox, here: LaneState, found: Stored) -> str:
     total = checkpoint.total if is_ours else 0
     settled = drain.Settlement(checkpoint.epoch, checkpoint.through_seq, total, found.stream_seq)
     await outbox.run_unit(drain.advance, here.name, settled=settled)
-    return here.epoch if is_ours else await _take_over(outbox, here.name, found)
-
-
-async def _take_over(outbox: Outbox, lane: Lane, found: Stored) -> str:
-    """Begin a new epoch behind a checkpoint of another one."""
-    epoch = os.urandom(8).hex()
-    detail = f"took over from epoch {found.checkpoint.epoch}, which ended at {found.checkpoint.through_seq}"
-    await outbox.run_unit(drain.adopt, lane, epoch=epoch, stream_seq=found.stream_seq, actor="uplink", detail=detail)
+    if is_ours:
+        return here.epoch
+    epoch = _new_epoch()
+    await _take_over(outbox, here.name, found, epoch, found.stream_seq)
     return epoch
+
+
+def _new_epoch() -> str:
+    """A name for a lane's numbering that nobody else gives."""
+    return os.urandom(8).hex()
+
+
+async def _take_over(outbox: Outbox, lane: Lane, found: Stored, epoch: str, stream_seq: int) -> None:
+    """Begin a new epoch behind a checkpoint of another one."""
+    detail = f"took over from epoch {found.checkpoint.epoch}, which ended at {found.checkpoint.through_seq}"
+    await outbox.run_unit(drain.adopt, lane, epoch=epoch, stream_seq=stream_seq, actor="uplink", detail=detail)
 
 
 async def _rewind(outbox: Outbox, link: Link, here: LaneState, stored: Stored | None, total: int) -> int:

@@ -584,3 +584,21 @@ def test_a_row_is_made_as_it_is_stored() -> None:
     (row,) = drain.read(site.outbox.connection, Lane.EVENTS, 0, max_rows=1, max_bytes=1).rows
     assert checksum(row.seq, row.id, row.subject, row.headers, row.body) == row.sum
     site.close()
+
+
+def test_an_old_answer_about_a_name_taken_over_does_not_fence_the_lane(saas: FakeSaas, site: Site) -> None:
+    """Installed anew, an agent goes on behind its predecessor, even when a replica first tells of an earlier moment."""
+    site.accept(3)
+    site.drain()
+    earlier = saas.lane(site.lane).checkpoint
+    site.accept(3)
+    site.drain()
+    anew = Site(saas, name="anew")
+    try:
+        ids = anew.accept(3)
+        saas.stale[site.lane] = earlier
+        anew.drain()
+        assert anew.stored()[-3:] == ids
+        assert anew.state().held is None
+    finally:
+        anew.close()
