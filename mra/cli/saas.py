@@ -77,12 +77,22 @@ def streams() -> None:
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Definitions to use instead of the shipped ones.",
 )
-def streams_apply(reach: Reach, as_json: bool, folder: Path | None) -> None:
-    """Create the streams, or bring existing ones to their definitions."""
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 5),
+    help="Servers of the cluster that hold each stream.  [default: as they are, or one]",
+)
+def streams_apply(reach: Reach, as_json: bool, folder: Path | None, replicas: int | None) -> None:
+    """Create the streams, or bring existing ones to their definitions.
+
+    \b
+    Example, for a cluster of three servers:
+      mra saas streams apply --user backend --password-file backend.password --replicas 3
+    """
     from mra.saas.streams import apply, definitions
 
     wanted = definitions(folder)
-    done = with_session(reach.access(), lambda session: apply(session, wanted))
+    done = with_session(reach.access(), lambda session: apply(session, wanted, replicas=replicas))
     if as_json:
         show.print_json(dict(done))
     else:

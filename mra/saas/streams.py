@@ -92,17 +92,26 @@ async def call_api(session: Session, verb: str, body: dict[str, Any] | None = No
     return document
 
 
-async def apply(session: Session, wanted: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Create the streams, or bring existing ones to their definition; returns (name, created|updated|unchanged)."""
+async def apply(
+    session: Session, wanted: list[dict[str, Any]], *, replicas: int | None = None
+) -> list[tuple[str, str]]:
+    """Create the streams, or bring existing ones to their definition; returns (name, created|updated|unchanged).
+
+    How many servers hold each stream is a matter of the place, not of the definition: `replicas` says it, and without
+    it an existing stream keeps what it has.
+    """
     names = (await call_api(session, "STREAM.NAMES")).get("streams") or []
     done = []
-    for definition in wanted:
+    for written in wanted:
+        definition = written if replicas is None else {**written, "num_replicas": replicas}
         name = definition["name"]
         if name not in names:
             await call_api(session, f"STREAM.CREATE.{name}", definition)
             done.append((name, "created"))
             continue
         current = (await call_api(session, f"STREAM.INFO.{name}"))["config"]
+        if replicas is None:
+            definition = {**definition, "num_replicas": current["num_replicas"]}
         if all(current.get(key, False) == value for key, value in definition.items()):
             done.append((name, "unchanged"))
             continue

@@ -12,6 +12,7 @@ at what the SaaS holds.
     counting    the streams against the ledger
     processes   children that never outlive the tests, whatever kills those
     saas        a real nats-server with the streams and accounts of the lab
+    cluster     three such servers with replicated streams, which can be cut off from each other
     wire        the reader: an own small NATS client
     ledger      what was accepted, and `reconcile`, the count every chaos test ends in   (pure)
     proxy       a TCP proxy with controls

@@ -166,17 +166,18 @@ def _is_current(info: dict[str, Any]) -> bool:
 
 
 @asynccontextmanager
-async def open_cluster(directory: Path, *, links: bool = False) -> AsyncIterator[Cluster]:
-    """A started cluster with the lab's streams, for the length of the block."""
+async def open_cluster(directory: Path, *, links: bool = False, streams: bool = True) -> AsyncIterator[Cluster]:
+    """A started cluster for the length of the block, with the lab's streams unless told otherwise."""
     cluster = Cluster(directory)
     async with AsyncExitStack() as stack:
         if links:
             await cluster._use_links(stack, directory)
         try:
             await cluster.start()
-            with trio.fail_after(READY_SECONDS):
-                await cluster.create_streams()
-                await cluster.wait_current()
+            if streams:
+                with trio.fail_after(READY_SECONDS):
+                    await cluster.create_streams()
+                    await cluster.wait_current()
             yield cluster
         finally:
             await cluster.aclose()
