@@ -39,6 +39,15 @@ CREATE TABLE node (
   UNIQUE (customer, name)
 ) STRICT, WITHOUT ROWID;
 
+-- Nodes that the operator had forgotten: server tokens from before do not bring them back. A node that is neither here
+-- nor above, as after the loss of this file, is believed on the word of its server token.
+CREATE TABLE forgotten (
+  customer TEXT NOT NULL,
+  identity TEXT NOT NULL,
+  at       INTEGER NOT NULL,
+  PRIMARY KEY (customer, identity)
+) STRICT, WITHOUT ROWID;
+
 -- Nodes whose last attempt ended in neither a grant nor a refusal, and when they may be looked at again.
 CREATE TABLE waiting (
   customer   TEXT NOT NULL,

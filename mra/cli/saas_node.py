@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 
 import click
@@ -60,7 +61,7 @@ def node_forget(reach: Reach, as_json: bool, name: str, identity: str) -> None:
     from mra.provisioner.records import forget_node
 
     with closing(ledger_of(reach)) as ledger:
-        user = forget_node(ledger, name, identity)
+        user = forget_node(ledger, name, identity, time.time())
     if as_json:
         show.print_json({"customer": name, "identity": identity, "user": user})
     else:

@@ -12,7 +12,8 @@ Invariants:
 - Nobody is enrolled without a token that the SaaS's issuer signed, proof of every key named, and a helper that said so.
 - What was granted is in the ledger before it is sent. The same request gets the same grant, from any worker, after any
   restart; two requests for one identity are decided one after the other, and the ledger checks again as it commits.
-- The first key of an identity owns it, until the operator has the node forgotten (`mra saas node forget`).
+- The first key of an identity owns it, until the operator has the node forgotten (`mra saas node forget`). Should the
+  ledger be lost or restored from an old copy, nodes that it does not know come back with their server tokens.
 - No message of a node, and nothing that a helper does, ends the service or a worker. A node that fails is looked at
   again after a pause that doubles up to ten minutes.
 - Answers go to the inbox of the connection that asked, which the server vouches for, whatever reply subject is named.

@@ -35,6 +35,7 @@ class Entitlement:
         token_id: its `jti`.
         max_nodes: how many identities it may enrol; 0 for any number.
         identity, public_key: whom alone it serves; empty for a provisioning token.
+        issued_at: second since 1970, of a server token.
         claims: for the helper, without secrets.
     """
 
@@ -45,6 +46,7 @@ class Entitlement:
     identities: tuple[str, ...] = ()
     identity: str = ""
     public_key: str = ""
+    issued_at: int = 0
     claims: Mapping[str, Any] | None = None
 
     @property
@@ -69,7 +71,12 @@ def read_entitlement(token: str, *, issuers: Collection[str], now: float) -> Ent
     if servers.purpose_of(token) == servers.PURPOSE:
         server = servers.verify(token, issuers=issuers)
         return Entitlement(
-            server.id, server.customer, server.role, identity=server.identity, public_key=server.public_key
+            server.id,
+            server.customer,
+            server.role,
+            identity=server.identity,
+            public_key=server.public_key,
+            issued_at=server.issued_at,
         )
     said = choria.verify(token, issuers=issuers, now=now)
     customer = said.extension("customer")

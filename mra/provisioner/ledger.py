@@ -80,7 +80,7 @@ def check(connection: Connection, case: Case, now: float) -> Grant | None:
         "SELECT public_key, public_nkey, request, answer FROM node WHERE customer = ? AND identity = ?",
         case.key,
     ).fetchone()
-    _check_identity(case, node)
+    _check_identity(connection, case, node)
     _check_uses(connection, case)
     _check_name(connection, case)
     statement = case.statement
@@ -96,11 +96,14 @@ def check(connection: Connection, case: Case, now: float) -> Grant | None:
     return None
 
 
-def _check_identity(case: Case, node: Any) -> None:
+def _check_identity(connection: Connection, case: Case, node: Any) -> None:
     customer, identity = case.key
     statement = case.statement
     if node is None:
-        if case.entitlement.renews:
+        forgotten = connection.execute(
+            "SELECT at FROM forgotten WHERE customer = ? AND identity = ?", case.key
+        ).fetchone()
+        if case.entitlement.renews and forgotten is not None and case.entitlement.issued_at <= forgotten[0]:
             raise Refused(f"{identity} of {customer} is not enrolled any more: enrol with a provisioning token.")
         return
     if node[0] not in (statement.public_key, statement.previous):

@@ -56,7 +56,7 @@ def waiting(connection: Connection) -> list[dict[str, Any]]:
     return _rows(connection, "SELECT * FROM waiting ORDER BY customer, identity")
 
 
-def forget_node(connection: Connection, customer: str, identity: str) -> str:
+def forget_node(connection: Connection, customer: str, identity: str, now: float) -> str:
     """Let another key take an identity; return the public key that had it. Raises Refused for an unknown node.
 
     What the node has already counts until it expires.
@@ -69,6 +69,7 @@ def forget_node(connection: Connection, customer: str, identity: str) -> str:
         ).fetchone()
         if found is None:
             raise Refused(f"{customer} has no node {identity[:60]}: `mra saas node ls` lists those it has.")
+        connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?, ?)", (*key, int(now)))
         return str(found[0])
 
 

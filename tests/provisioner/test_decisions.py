@@ -320,7 +320,7 @@ def test_a_name_belongs_to_one_identity_of_a_customer(book):
 def test_a_use_of_a_token_outlives_its_node(book):
     limited = case(max_nodes=1)
     rules.commit(book, limited, grant(limited), NOW)
-    records.forget_node(book, "acme", "n1")
+    records.forget_node(book, "acme", "n1", NOW)
     assert rules.check(book, case(max_nodes=1, public_key=OTHER.public), NOW) is None  # the same identity may return
     with pytest.raises(Refused, match="1 of 1"):
         rules.check(book, case(max_nodes=1, identity="n2"), NOW)

@@ -88,7 +88,7 @@ async def test_a_single_use_token_enrols_one_node_for_good(saas, tmp_path):
         await one.enrol()
         again = await one.ask()
         refused = await two.ask()
-    ledger(saas, records.forget_node, "acme", "n1")
+    ledger(saas, records.forget_node, "acme", "n1", time.time())
     async with serving(saas):
         still_refused = await two.ask()
     assert again.outcome == "enrolled"
@@ -198,6 +198,19 @@ async def test_a_server_token_serves_its_owner_and_a_forgotten_node_no_more(saas
         await saas.mra("node", "forget", "acme", "n1")
         assert (await node.ask(credential=stolen)).outcome == "refused"
         await node.enrol()  # falls back to the provisioning token
+    assert nodes(saas) == [("acme", "n1")]
+
+
+async def test_nodes_survive_the_loss_of_the_ledger(saas, tmp_path):
+    node = Node(tmp_path / "n1", "n1", token(saas, single_use=True))
+    async with serving(saas):
+        before = await node.enrol()
+    for file in saas.path.glob(f"{DATABASE}*"):
+        file.unlink()
+    node.token_file.unlink()
+    async with serving(saas):
+        after = await node.enrol()
+    assert after.grant.server_jwt != before.grant.server_jwt
     assert nodes(saas) == [("acme", "n1")]
 
 
