@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
 T = TypeVar("T")
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    # Said whenever an encrypted connection ends, because nats-py starts in the clear and upgrades; nothing follows.
+    return not str(record.msg).startswith("returning true from eof_received()")
+
+
+logging.getLogger("asyncio").addFilter(_matters)
 
 
 class Loop:

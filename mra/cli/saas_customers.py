@@ -10,6 +10,7 @@ import click
 from mra.cli import show
 from mra.cli.options import json_option
 from mra.cli.saas_access import Reach, directory_option, system_options, with_session
+from mra.errors import Unavailable
 from mra.units import parse_size
 
 if TYPE_CHECKING:
@@ -57,9 +58,17 @@ def customer() -> None:
 @click.argument("name")
 def customer_add(reach: Reach, as_json: bool, name: str, **limits: Any) -> None:
     """Add a customer, and tell the running server. Adding it again tells the server again."""
+    from mra.saas.config import begin
+
     registry = reach.registry()
     added, new = registry.add(name, _limits(limits), time.time())
     follow(reach, [added.name])
+    try:
+        with_session(reach.access(), lambda session: begin(session, added.account))
+    except Unavailable:
+        click.echo(
+            "There is no bucket for its desired state: run `mra saas streams apply`, and then this again.", err=True
+        )
     _say(added, as_json, "is added" if new else "exists, and the server knows it")
 
 

@@ -73,6 +73,23 @@ async def remove(session: Session, customer: str, key: str) -> bool:
     return await _change(session, check_customer(customer), check_key(key), None) is not None
 
 
+async def begin(session: Session, customer: str) -> bool:
+    """Make the index of a customer that has none, so that its agents know that nothing is asked of them.
+
+    Returns whether it was made. Raises like `put`.
+    """
+    if await _read(session, check_customer(customer), INDEX_KEY) is not None:
+        return False
+    head = await _head(session)
+    headers = f"Nats-Expected-Last-Subject-Sequence:0\r\n{BUCKET_HEADER}:{head.bucket}\r\n"
+    subject = f"$KV.{BUCKET}.{customer}.{INDEX_KEY}"
+    try:
+        stream_sequence(await session.request(subject, encode({}), patience=_PATIENCE, headers=headers.encode()))
+    except CheckpointMoved:
+        return False
+    return True
+
+
 async def get(session: Session, customer: str, key: str) -> Entry | None:
     """The newest value of a key; None when it is absent or removed. Raises BadInput, Unavailable, LinkLost."""
     entry = await _read(session, check_customer(customer), check_key(key))

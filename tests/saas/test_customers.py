@@ -67,6 +67,15 @@ async def test_a_customer_added_live_stores_under_its_own_id(saas: Tenancy) -> N
     assert await subjects(saas) == [f"machine_room.events.{saas.customer('third').account}.lifecycle.x"]
 
 
+async def test_before_there_are_streams_a_customer_is_added_all_the_same(saas: Tenancy) -> None:
+    async with saas.connect(saas.backend) as backend:
+        await backend.ask("$JS.API.STREAM.DELETE.KV_CONFIG")
+    assert "mra saas streams apply" in await saas.mra("customer", "add", "third")
+    await saas.mra("streams", "apply")
+    await saas.mra("customer", "add", "third")
+    assert json.loads(await saas.mra("config", "ls", "third", "--json"))["keys"] == {}
+
+
 async def test_suspending_cuts_and_refuses_until_it_is_resumed(saas: Tenancy) -> None:
     async with saas.connect(saas.site("acme")) as acme, saas.connect(saas.site("globex")) as globex:
         await saas.mra("customer", "suspend", "acme")

@@ -40,6 +40,15 @@ async def test_a_value_and_the_index_that_names_it_are_stored_together(backend, 
     assert json.loads(stored[1].body) == {"machines": stored[0].sequence}
 
 
+async def test_an_index_is_begun_once_and_never_over_another(backend):
+    assert await config.begin(backend, "acme")
+    assert (await config.ls(backend, "acme")).keys == {}
+    assert not await config.begin(backend, "acme")
+    await config.put(backend, "globex", "a", b"1")
+    assert not await config.begin(backend, "globex")
+    assert list((await config.ls(backend, "globex")).keys) == ["a"]
+
+
 async def test_customers_have_indexes_of_their_own(backend):
     await config.put(backend, "acme", "a", b"1")
     await config.put(backend, "globex", "b", b"2")
