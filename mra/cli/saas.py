@@ -190,12 +190,16 @@ def verify(
         raise click.exceptions.Exit(1)
 
 
+def _name(lane: dict[str, Any]) -> str:
+    return f"{lane['lane']} (via {', '.join(lane['via'])})" if lane["via"] else str(lane["lane"])
+
+
 def _print(lanes: list[dict[str, Any]], problems: list[str]) -> None:
     show.table(
         ("Customer", "Lane", "Rows", "Through", "Missing", "Duplicated", "Out of order", "Aged out"),
         [
             (
-                lane["customer"], lane["lane"], lane["rows"], lane["through_seq"], len(lane["missing"]),
+                lane["customer"], _name(lane), lane["rows"], lane["through_seq"], len(lane["missing"]),
                 lane["duplicated"], lane["reordered"], lane["aged_out"],
             )
             for lane in lanes

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from mra.errors import Misconfigured
+from mra.outbox.record import ORIGIN
 from mra.uplink.checkpoint import decode
 
 if TYPE_CHECKING:
@@ -86,6 +87,15 @@ class LaneChain:
     checkpoint: Checkpoint | None = None
     checkpoint_seq: int = 0
     problems: list[str] = field(default_factory=list)
+    via: set[str] = field(default_factory=set)  # lanes of leaders that carried it; empty for an agent's own
+
+    def add(self, row: RowName) -> None:
+        """The next row in stream order."""
+        epoch = self.epochs.get(row.epoch)
+        if epoch is None:
+            self.epochs[row.epoch] = Epoch(row.epoch, row.seq, row.previous, row.seq)
+        else:
+            epoch.add(row.seq, row.previous)
 
     @property
     def rows(self) -> int:
@@ -125,6 +135,8 @@ class LaneChain:
     def finish(self) -> None:
         """Note what only the end of the stream can show."""
         checkpoint = self.checkpoint
+        if self.via:
+            return  # its checkpoints are with its leader, whose own chain says that all it sent is here
         if checkpoint is None:
             self.problems.append("there are rows but no checkpoint: it was removed, or they are not from mra's uplink")
             return
@@ -145,6 +157,7 @@ class Chain:
 
     def __init__(self) -> None:
         self.lanes: dict[tuple[str, str], LaneChain] = {}
+        self.followers: dict[tuple[str, str], LaneChain] = {}  # by what leaders say where their rows are from
         self.foreign = 0  # messages without a row header: other publishers
 
     def add(self, message: Message) -> None:
@@ -157,12 +170,11 @@ class Chain:
         if row is None or len(words) < 4:
             self.foreign += 1
             return
-        lane = self._lane(words[2], row.origin)
-        epoch = lane.epochs.get(row.epoch)
-        if epoch is None:
-            lane.epochs[row.epoch] = Epoch(row.epoch, row.seq, row.previous, row.seq)
-        else:
-            epoch.add(row.seq, row.previous)
+        self._lane(words[2], row.origin).add(row)
+        if first := parse_row(message.headers, ORIGIN):
+            follower = self.followers.setdefault((words[2], first.origin), LaneChain(words[2], first.origin))
+            follower.via.add(row.origin)
+            follower.add(first)
 
     def _add_checkpoint(self, customer: str, origin: str, message: Message) -> None:
         lane = self._lane(customer, origin)
@@ -180,7 +192,7 @@ class Chain:
         """The lanes, with everything noted, in a stable order."""
         for lane in self.lanes.values():
             lane.finish()
-        return [lane for _, lane in sorted(self.lanes.items())]
+        return [lane for lanes in (self.lanes, self.followers) for _, lane in sorted(lanes.items())]
 
 
 class RowName(NamedTuple):
@@ -192,9 +204,9 @@ class RowName(NamedTuple):
     previous: int
 
 
-def parse_row(headers: Mapping[str, str]) -> RowName | None:
-    """The row that a message is, None when it is none of mra's."""
-    found = _ROW.fullmatch(headers.get("Mra-Row", ""))
+def parse_row(headers: Mapping[str, str], name: str = "Mra-Row") -> RowName | None:
+    """The row that a message is, None when it is none of mra's; with the name `Mra-Origin`, of the node it is from."""
+    found = _ROW.fullmatch(headers.get(name, ""))
     if not found:
         return None
     row = RowName(found[1], found[2], int(found[3]), int(found[4]))

@@ -107,6 +107,7 @@ def document(stream: str, lanes: list[LaneChain]) -> list[dict[str, Any]]:
             "stream": stream,
             "customer": lane.customer,
             "lane": lane.origin,
+            "via": sorted(lane.via),  # the leaders' lanes that carried the rows of a follower
             "rows": lane.rows,
             "through_seq": lane.checkpoint.through_seq if lane.checkpoint else None,
             "missing": [

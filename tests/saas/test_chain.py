@@ -171,3 +171,21 @@ def test_whatever_is_taken_out_of_or_doubled_in_a_stream_is_found(data: st.DataO
     assert judged(*sent, end).is_complete
     assert not judged(*sent[:index], *sent[index + 1 :], end).is_complete
     assert judged(*sent[: index + 1], *sent[index:], end).duplicated == 1
+
+
+def test_each_follower_of_a_leader_has_a_chain_of_its_own() -> None:
+    def carried(seq: int, follower: str, origin_seq: int, previous: int, epoch: str = "f1") -> Message:
+        message = row(seq, seq - 1)
+        origin = {"Mra-Origin": f"{follower}-events {epoch} {origin_seq} {previous}"}
+        return message._replace(headers={**message.headers, **origin})
+
+    chain = Chain()
+    for message in (
+        carried(1, "n2", 1, 0), carried(2, "n3", 5, 0), carried(3, "n2", 2, 1), carried(4, "n3", 9, 8),
+        carried(5, "n2", 2, 1), carried(6, "n2", 3, 0, epoch="f2"), checkpoint(6, 6),
+    ):  # fmt: skip
+        chain.add(message)
+    own, second, third = chain.finish()
+    assert (own.origin, own.is_complete, own.via) == ("n1-events", True, set())
+    assert (second.origin, second.rows, second.duplicated, second.missing()) == ("n2-events", 3, 1, [])
+    assert (third.origin, third.missing(), third.via) == ("n3-events", [("f1", Range(6, 8))], {"n1-events"})

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from mra.aio.session import Access, open_session
 from mra.outbox.record import Lane
+from mra.saas.verify import verify_stream
 from tests.chaos.ending import count_perfect
-from tests.harness.saas import Saas, open_saas
+from tests.harness.saas import STREAMS, Saas, open_saas
 from tests.site.nodes import Nodes, open_nodes
 
 if TYPE_CHECKING:
@@ -38,15 +40,11 @@ async def test_what_followers_accept_stands_at_the_saas_with_its_origin(saas: Sa
         await nodes[name].produce(nodes[name].load(count=50))
     await nodes.drained()
     assert await count_perfect("two followers", saas, nodes.accepted()) == 3 * 4 * 50
-    origins: dict[str, list[int]] = {}
-    async with saas.connect() as wire:
-        for message in await wire.read_stream("MACHINE_ROOM_EVENTS"):
-            if origin := message.headers.get("Mra-Origin"):
-                name, _, seq, _ = origin.split(" ")
-                origins.setdefault(name, []).append(int(seq))
-    assert origins.keys() == {"n2-events", "n2-metrics", "n3-events", "n3-metrics"}
-    for name in ("n2-metrics", "n3-metrics"):
-        assert origins[name] == list(range(1, 51))
+    async with open_session(Access((saas.url,), "verifier", saas.backend.user, saas.backend.password)) as session:
+        lanes = [lane for stream in STREAMS for lane in await verify_stream(session, stream)]
+    assert all(lane.is_complete for lane in lanes)
+    carried = {lane.origin: lane.via for lane in lanes if lane.via}
+    assert carried == {f"{name}-{lane}": {f"n1-{lane}"} for name in ("n2", "n3") for lane in Lane}
     listed = json.loads((await nodes.leader.mra("site", "ls", "--json")).stdout)
     assert (listed["role"], sorted(listed["followers"])) == ("leader", ["n2", "n3"])
 
