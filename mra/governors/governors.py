@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logger("governors")
 MOST_LOOKS: Final = 16  # slots looked at per attempt, so that waiting for a wide governor stays cheap
+_SLACK: Final = 10.0  # s that a change may be on its way
 _RETRY_SECONDS: Final = 2.0  # after a renewal or return that failed while the session stands
 _OFFLINE: Final = "the SaaS is out of reach"
 
@@ -215,7 +216,7 @@ class Governors:
     async def _renew(self, register: Slots, holding: Holding) -> None:
         asked_at = trio.current_time()
         if await self._write(register, holding, slot_body(holding.claim.holder)):
-            holding.until, holding.renew_at = asked_at + holding.lease, asked_at + holding.lease / 3
+            holding.renew_at = asked_at + holding.lease / 3
         elif holding in self._held:
             self._held.discard(holding)
             log.warning(
@@ -228,6 +229,8 @@ class Governors:
         """Change a slot that is ours; whether it still was. An unclear write before may have moved it: that is ours."""
         claim = holding.claim
         for _ in range(2):
+            if body:  # whether or not an answer comes
+                holding.until = trio.current_time() + _SLACK + holding.lease
             try:
                 holding.sequence = await register.put(
                     claim.governor,
@@ -255,5 +258,5 @@ class Governors:
 
 
 def _holding(claim: Claim, number: int, lease: int, sequence: int, asked_at: float) -> Holding:
-    """A slot whose lease began at `asked_at` or later."""
-    return Holding(claim, number, lease, sequence, asked_at + lease, asked_at + lease / 3)
+    """A slot whose lease began at `asked_at` or soon after."""
+    return Holding(claim, number, lease, sequence, asked_at + _SLACK + lease, asked_at + lease / 3)

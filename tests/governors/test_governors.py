@@ -178,22 +178,23 @@ trio.run(main, *sys.argv[1:])
 
 
 async def test_the_slot_of_a_killed_holder_is_free_when_its_lease_ends_and_not_before(saas, backend, tmp_path):
-    await desk.put(backend, "acme", "REFILL", Capacity(1, 2))
+    await desk.put(backend, "acme", "REFILL", Capacity(1, 4))
     command = [sys.executable, "-c", HOLDER, saas.url, saas.site.user, saas.site.password]
     async with open_child(command, tmp_path / "holder.log", {"PYTHONPATH": str(ROOT)}) as child, agent(saas) as other:
         assert await until(partial(held, backend)) == [(0, "doomed")]
         child.signal(signal.SIGKILL)
         await child.wait()
-        killed_at = trio.current_time()
+        with pytest.raises(Unavailable, match="all are held"):
+            async with other.slot("REFILL", "b", SOON):
+                pass
         async with other.slot("REFILL", "b", LONG):
-            assert trio.current_time() - killed_at > 1  # renewed at most two thirds of a second before it died
             assert await held(backend) == [(0, "b")]
 
 
 async def test_a_slot_is_kept_beyond_its_lease_for_as_long_as_its_holder_lives(saas, backend):
-    await desk.put(backend, "acme", "REFILL", Capacity(1, 1))
+    await desk.put(backend, "acme", "REFILL", Capacity(1, 2))
     async with agent(saas) as first, agent(saas, "edge-2") as second, first.slot("REFILL", "a", LONG) as sequence:
-        await until(partial(reached, backend, sequence + 5))  # five thirds of a lease
+        await until(partial(reached, backend, sequence + 4))  # four thirds of a lease
         with pytest.raises(Unavailable, match="all are held"):
             async with second.slot("REFILL", "b", SOON):
                 pass
