@@ -24,7 +24,7 @@ _LIMITS = (
     click.option("--connections", type=click.IntRange(0), help="Connections at once; default 500."),
     click.option("--subscriptions", type=click.IntRange(1), help="Subscriptions of one connection; default 64."),
     click.option("--payload", help="Largest message, such as 256KiB; default 1MiB."),
-    click.option("--data", help="Bytes, as the account's claims name them; default unlimited."),
+    click.option("--data", help="Bytes, in the claims for other tools: nats-server does not count them."),
     click.option(
         "--rows", type=click.IntRange(-1), help="Rows kept for it, as `guard` enforces; default -1, any number."
     ),

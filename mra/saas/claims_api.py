@@ -13,6 +13,7 @@ import msgspec
 
 from mra.errors import Refused, Unavailable
 from mra.tokens import claims, nats
+from mra.tokens.compact import LARGEST
 from mra.tokens.nats import Type
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ async def push(session: Session, account: Claims, signer: KeyPair, now: float) -
     take them, Unavailable without SYS credentials, LinkLost when the outcome is unclear; pushing again is harmless.
     """
     token = nats.encode(account, signer, now)
+    if len(token) > (most := min(session.max_payload, LARGEST)):
+        raise Refused(
+            f"The claims of {account.name} have {len(token)} bytes of at most {most}: allow nodes that were denied so "
+            "long ago that their tokens have expired."
+        )
     nats.verify(token, Type.ACCOUNT, issuers=[signer.public], now=now)
     await _ask(session, "UPDATE", token.encode())
 

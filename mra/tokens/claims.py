@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True):
     Attributes:
         connections: clients at once.
         subscriptions: of one client.
-        data: bytes, as the server knows the limit (0 and -1 are unbounded).
+        data: bytes; a number for other tools, as nats-server 2.15 does not count them.
         payload: largest message in bytes.
         rows: messages kept for it at a time. No server knows this limit: whoever watches the streams does.
         jetstream: whether the account may own streams.

@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import trio
 
@@ -119,6 +120,15 @@ async def test_denying_a_key_refuses_it_whatever_token_it_shows(saas: Tenancy) -
     await is_refused(saas, saas.site("acme"))
     with pytest.raises(Refused, match="denied"):
         saas.registry.issue("acme", "other", key.public, now=time.time(), expires=None)
+
+
+async def test_more_denials_than_fit_into_the_claims_are_refused_and_the_account_stays(saas: Tenancy) -> None:
+    many = tuple(KeyPair.generate(Kind.USER).public for _ in range(4000))
+    saas.registry.change("acme", lambda one: msgspec.structs.replace(one, denied_users=many))
+    code, sentence = await saas.fail("customer", "push")
+    assert (code, sentence.count("\n"), "at most" in sentence) == (1, 1, True)
+    async with saas.connect(saas.site("acme")) as site:
+        await site.store(EVENT, b"{}")
 
 
 async def test_a_lower_limit_cuts_the_connections_beyond_it(saas: Tenancy) -> None:
