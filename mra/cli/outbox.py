@@ -15,7 +15,7 @@ from mra.cli.options import LANE, config_option, json_option
 from mra.cli.outbox_access import SEQ, reading
 from mra.cli.outbox_changes import adopt, drop, requeue, vacuum
 from mra.cli.outbox_export import export
-from mra.cli.outbox_sealed import settle
+from mra.cli.outbox_sealed import exports, settle
 from mra.errors import BadInput
 from mra.outbox import inspection
 from mra.outbox.record import Lane
@@ -37,7 +37,7 @@ def outbox() -> None:
     """
 
 
-for _command in (requeue, drop, export, settle, vacuum, adopt):
+for _command in (requeue, drop, export, exports, settle, vacuum, adopt):
     outbox.add_command(_command)
 
 

@@ -10,8 +10,9 @@ import click
 
 from mra.cli import show
 from mra.cli.options import actor, config_option, json_option
-from mra.cli.outbox_access import writing
+from mra.cli.outbox_access import reading, writing
 from mra.errors import BadInput, Refused
+from mra.outbox import inspection
 from mra.outbox.record import Lane
 from mra.settings import read_settings
 
@@ -88,9 +89,33 @@ def settle(config: Path, as_json: bool, file: Path, key: Path | None) -> None:
         click.echo("Everything in it was known already; the file is answered.")
 
 
+@click.command()
+@config_option
+@json_option
+def exports(config: Path, as_json: bool) -> None:
+    """List sealed files that no answer has come for, oldest first.
+
+    Their rows are kept from every policy for outbox.export_hold, counted from the oldest of a lane's files; "Kept" says
+    whether they still are.
+    """
+    with reading(config) as connection:
+        found = inspection.exports(connection)
+    if as_json:
+        show.print_json_lines(found)
+        return
+    show.table(
+        ("File", "Lane", "From", "To", "Exported", "Kept"),
+        [
+            (r["file"], r["lane"], r["first_seq"], r["through_seq"], show.moment(r["wall"]), bool(r["kept"]))
+            for r in found
+        ],
+        empty="No file waits for an answer.",
+    )
+
+
 def _site(config: Path) -> Settings:
     """The settings that the agent runs by. Raises Refused for a node that has no name yet."""
-    settings = read_settings(config, secrets=False)
+    settings = read_settings(config)  # with the credentials, which may say who the customer is
     if settings.enrol is None:
         return settings
     from mra.settings.enrolled import usable_enrolment, with_enrolment
@@ -103,16 +128,24 @@ def _site(config: Path) -> Settings:
 
 def _sealing_key(settings: Settings, file: Path | None) -> SealingKey:
     from mra.credentials import read_text
-    from mra.sealed.keys import SealingKey
 
     if file is not None:
-        return SealingKey.parse(read_text(file))
+        return _parse_key(read_text(file), str(file))
     if not settings.sealing_key:
         raise BadInput(
             f"{settings.file} names no saas.sealing_key: write the text there that `mra saas sealing-key` printed, or"
             " name a file with it."
         )
-    return SealingKey.parse(settings.sealing_key)
+    return _parse_key(settings.sealing_key, f"{settings.file}: saas.sealing_key")
+
+
+def _parse_key(text: str, where: str) -> SealingKey:
+    from mra.sealed.keys import SealingKey
+
+    try:
+        return SealingKey.parse(text)
+    except BadInput as error:
+        raise BadInput(f"{where}: {error.sentence}") from error
 
 
 def _sender(settings: Settings, sign: Path | None) -> Sender:

@@ -15,6 +15,7 @@ from mra.errors import BadInput, Refused
 if TYPE_CHECKING:
     from mra.aio.session import Session
     from mra.outbox.record import Lane
+    from mra.saas.registry import Customer
     from mra.sealed.delivery import LaneOutcome
     from mra.sealed.keys import SealingSecret
     from mra.sealed.reading import SealedFile, Verified
@@ -97,7 +98,17 @@ def _customer(reach: Reach, sealed: SealedFile, given: str | None) -> str:
         raise Refused(
             f"The file is of customer {said}, not of {given}: leave --customer away, or look for another file."
         )
+    if reach.home:
+        _check_standing(reach.registry().get(customer), sealed.header.agent)
     return customer
+
+
+def _check_standing(customer: Customer, node: str) -> None:
+    """What a node may not send over the link, it may not send by courier either. Raises Refused."""
+    if customer.suspended:
+        raise Refused(f"Customer {customer.name} is suspended: resume it before its files are taken.")
+    if node in customer.denied_nodes:
+        raise Refused(f"Node {node} of {customer.name} is denied: `mra saas customer allow` takes that back.")
 
 
 def _write_ack(

@@ -256,6 +256,16 @@ def losses(connection: Connection) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in found]
 
 
+def exports(connection: Connection) -> list[dict[str, Any]]:
+    """Sealed files that no answer has come for, a line for each of their lanes, oldest first."""
+    names = ("file", "lane", "first_seq", "through_seq", "wall", "kept")
+    found = connection.execute(
+        "SELECT file, lane, first_seq, through_seq, export.wall, exported_overdue = 0 FROM export"
+        " JOIN lane ON lane.name = export.lane ORDER BY export.boot, export.mono, rank"
+    )
+    return [dict(zip(names, values, strict=True)) for values in found]
+
+
 def export(connection: Connection, lane: Lane, *, everything: bool) -> Iterator[dict[str, Any]]:
     """Rows that wait (or all that are kept) with headers and body, oldest first, as far as they are here at the start.
 

@@ -6,6 +6,7 @@ through is what a site's own outbox could have accepted, under names that can st
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import msgspec
 
 from mra.config.index import check_customer
 from mra.errors import BadInput, Refused
-from mra.outbox.record import Draft, Lane, Row, check_draft, wire_headers
+from mra.outbox.record import ORIGIN, Draft, Lane, Row, check_draft, wire_headers
 from mra.uplink import checkpoint
 from mra.uplink.pace import MAX_ROWS
 
@@ -29,6 +30,9 @@ _SIGNED = b"mra sealed file v1\n"
 Mark = checkpoint.Mark
 Moment = checkpoint.Moment
 Stored = checkpoint.Stored
+_ORIGIN_LINE = re.compile(
+    rf"{ORIGIN}: [A-Za-z0-9_-]{{1,64}}-[a-z]{{1,32}} [A-Za-z0-9_-]{{1,64}} \d{{1,19}} \d{{1,19}}\r\n"
+)
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Digits = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 FileId = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -133,7 +137,10 @@ def signed(digest: bytes) -> bytes:
 
 def _check_row(lane: Lane, row: Row) -> None:
     check_draft(Draft(lane, row.subject, row.body, id=row.id))
-    if row.headers is not None and wire_headers(_split(row.headers)) != row.headers:
+    headers = row.headers
+    if headers is not None and (origin := _ORIGIN_LINE.match(headers)):
+        headers = headers[origin.end() :] or None  # a leader's word about a row of a follower
+    if headers is not None and wire_headers(_split(headers)) != headers:
         raise BadInput(f"Row {row.seq} of lane {lane} has headers that no site accepts.")
     if not (0 < row.seq < 2**63 and -(2**63) <= row.wall < 2**63):
         raise BadInput(f"Row {row.seq} of lane {lane} has numbers that no outbox gives.")

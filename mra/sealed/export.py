@@ -20,6 +20,7 @@ from mra.outbox.record import Lane
 from mra.outbox.sqlite import Error
 from mra.sealed.contents import Part
 from mra.sealed.writing import SealedWriter
+from mra.site import terms
 from mra.uplink.pace import MAX_BYTES, MAX_ROWS
 
 if TYPE_CHECKING:
@@ -63,10 +64,12 @@ def export_sealed(
 ) -> Exported:
     """Write the rows that wait in `lanes` to `path`, for `reader` alone; they go on waiting here.
 
-    `hold` is `outbox.export_hold` in seconds. Exporting again is always safe. Raises Refused when nothing waits,
-    Unavailable when the disk of `path` is full, BadInput when it cannot be written, and what the outbox raises; then
-    there is no file, and no row is kept for it.
+    `hold` is `outbox.export_hold` in seconds. Exporting again is always safe. Raises Refused when nothing waits and on
+    a follower, Unavailable when the disk of `path` is full, BadInput when it cannot be written, and what the outbox
+    raises; then there is no file, and no row is kept for it.
     """
+    if stint := terms.current(connection):
+        raise Refused(f"This node drains into its site's leader {stint.leader}: export there, where its rows are, too.")
     file = os.urandom(16).hex()
     try:
         extents = exports.begin(connection, file, lanes, hold=hold, stamp=now(), actor=sender.actor)

@@ -207,6 +207,9 @@ def test_rows_out_of_order_are_refused_whoever_wrote_them(tmp_path: Path, batche
         row(3, headers="nats-expected-last-sequence: 0\r\n"),
         row(3, headers="A: b\r\n\r\nPUB x 0\r\n"),
         row(3, headers="A: b"),
+        row(3, headers="A: b\r\nMra-Origin: n2-events e1 5 4\r\n"),
+        row(3, headers="Mra-Origin: n2-events e1 5 4 6\r\n"),
+        row(3, headers="Mra-Origin: n2-events e1 5 4\r\nMra-Origin: n3-events e1 5 4\r\n"),
         row(3, headers="\r\n"),
         row(3, headers=""),
         row(3, headers="A: b\nC: d\r\n"),
@@ -217,6 +220,11 @@ def test_rows_out_of_order_are_refused_whoever_wrote_them(tmp_path: Path, batche
 def test_rows_that_no_site_could_have_accepted_are_refused(tmp_path: Path, wicked: Row) -> None:
     with pytest.raises(Refused, match=r"no site could have accepted|makes no sense"):
         read(write(tmp_path / "f", [(Lane.EVENTS, [wicked])]))
+
+
+def test_a_leader_may_say_from_which_follower_a_row_is(tmp_path: Path) -> None:
+    rows = [row(3, headers="Mra-Origin: n2-events e1 5 4\r\n"), row(4, headers="Mra-Origin: n2-x e1 6 5\r\nA: b\r\n")]
+    assert read(write(tmp_path / "f", [(Lane.EVENTS, rows)]))[2] == rows
 
 
 @pytest.mark.parametrize("customer", ["a.b", "*", ">", "x" * 65])
