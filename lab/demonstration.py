@@ -66,7 +66,7 @@ def run(plan: Plan, show: Show) -> tuple[dict[str, dict[str, int]], Delivery, La
         watch(show, settings, max(0.0, plan.outage / 2 - 2.0))
         lab.start_saas()
         show.say("the SaaS is back")
-        drain(show, settings)
+        drain(show, settings, in_flight=200)  # the local program still produces
         show.say("waiting for the local program to end")
         lab.processes.pop("producer").wait()
         drain(show, settings)

@@ -74,8 +74,8 @@ def watch(show: Show, settings: Settings, seconds: float, step: float = 2.0) -> 
         show.say(f"{link:<10}  {rows:>8,} rows wait ({show_size(size)})   {delivered:>8,} delivered")
 
 
-def drain(show: Show, settings: Settings, patience: float = 60.0) -> None:
-    """Watch the backlog go, with the time left by the rate so far."""
+def drain(show: Show, settings: Settings, patience: float = 60.0, *, in_flight: int = 0) -> None:
+    """Watch the backlog go, with the time left by the rate so far, until no more than `in_flight` rows wait."""
     started = time.monotonic()
     first, size = waiting(look(settings))
     while time.monotonic() - started < patience:
@@ -83,7 +83,7 @@ def drain(show: Show, settings: Settings, patience: float = 60.0) -> None:
         taken = time.monotonic() - started
         left = f", about {show_duration(rows * taken / (first - rows))} left" if first > rows and taken > 0.3 else ""
         show.say(f"draining    {rows:>8,} rows wait ({show_size(size)}){left if rows else ''}")
-        if not rows:
+        if rows <= in_flight:
             return
         time.sleep(0.25)
     raise SystemExit(f"demo: {rows} rows still wait after {patience:.0f} s; see {HOME / 'agent.log'}.")

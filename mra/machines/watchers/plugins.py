@@ -56,8 +56,9 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
     """Turns a specification into manager machines, one for each plugin that is meant for this node.
 
     What was accepted is remembered in the machine's directory, so that nothing older is accepted later (see
-    `accepted`). A specification that is not signed as it should be is deleted from the machine's data, as in Choria;
-    one that is refused for its age stays, and so does everything that is deployed. Differences, on purpose: a new
+    `accepted`). A specification that is not signed as it should be is deleted from the machine's data, as in Choria, and
+    the reason reported until there is another; one that is refused for its age stays, and so does everything that is
+    deployed. Differences, on purpose: a new
     specification is acted upon at once, not at the next interval; a match that cannot be evaluated changes nothing for
     its plugin, where Choria purges it; error events have a `reason`.
     """
@@ -78,6 +79,7 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
             properties.plugin_manage_interval,
         )
         self.listed: tuple[str, ...] = ()  # names of all plugins in the specification
+        self.distrust = ""  # why there is none any more, until there is another
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -118,10 +120,14 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
         item = self.properties.data_item
         value = self.context.data.get(item)
         if value is None:
+            if self.distrust:
+                raise Untrusted(self.distrust)
             raise Unavailable(f"data item {item} is not there; publish a specification")
+        self.distrust = ""
         try:
             specification = read(value, self.key, reserved={self.context.directory.name})
-        except Untrusted:
+        except Untrusted as refusal:
+            self.distrust = refusal.sentence
             await self.context.data.delete(item)
             raise
         self.managers.check_names(specification.plugins)

@@ -151,6 +151,11 @@ async def test_a_tampered_specification_is_deleted_and_what_runs_goes_on(node, a
     assert "signature" in node.journal.envelopes[-2]["data"]["reason"]
     assert node.journal.story[-2:] == ["manage: error", "on -> fault"]
     assert await node.look() == "error"
+    assert "signature" in node.watcher.trouble, "the reason stays until there is another specification"
+    assert await node.take(sign([plugin("one")], SEED)) == "unchanged"
+    await node.pump.data.delete("machines")
+    assert await node.look() == "error"
+    assert "not there" in node.watcher.trouble
 
 
 async def test_an_older_specification_is_refused_and_what_runs_goes_on(node, store, journal):
