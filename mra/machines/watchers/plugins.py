@@ -56,11 +56,10 @@ class PluginsWatcher(PollingWatcher[PluginsProperties]):
     """Turns a specification into manager machines, one for each plugin that is meant for this node.
 
     What was accepted is remembered in the machine's directory, so that nothing older is accepted later (see
-    `accepted`). A specification that is not signed as it should be is deleted from the machine's data, as in Choria, and
-    the reason reported until there is another; one that is refused for its age stays, and so does everything that is
-    deployed. Differences, on purpose: a new
-    specification is acted upon at once, not at the next interval; a match that cannot be evaluated changes nothing for
-    its plugin, where Choria purges it; error events have a `reason`.
+    `accepted`). A specification that is not signed as it should be is deleted from the machine's data, as in Choria,
+    and why is reported until there is another. One that is refused for its age stays. Everything that is deployed stays
+    in either case. Differences, on purpose: a new specification is acted upon at once, not at the next interval; a
+    match that cannot be evaluated changes nothing for its plugin, where Choria purges it; error events have a `reason`.
     """
 
     kind = "plugins"
