@@ -31,7 +31,8 @@ Mark = checkpoint.Mark
 Moment = checkpoint.Moment
 Stored = checkpoint.Stored
 _ORIGIN_LINE = re.compile(
-    rf"{ORIGIN}: [A-Za-z0-9_-]{{1,64}}-[a-z]{{1,32}} [A-Za-z0-9_-]{{1,64}} \d{{1,19}} \d{{1,19}}\r\n"
+    rf"{ORIGIN}: [A-Za-z0-9_-]{{1,64}}-[a-z]{{1,32}} [A-Za-z0-9_-]{{1,64}} \d{{1,19}} \d{{1,19}}\r\n",
+    re.ASCII,
 )
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
 Digits = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]

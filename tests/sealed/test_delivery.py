@@ -143,6 +143,19 @@ async def test_a_site_that_comes_online_finds_its_file_stored(saas: Saas, tmp_pa
         assert island.desk.state(Lane.EVENTS).exported_through == 0
 
 
+async def test_a_file_and_the_site_itself_at_once_store_each_row_once(saas: Saas, tmp_path: Path) -> None:
+    with Island.open(tmp_path / "site") as island:
+        island.accept(9000)
+        path = island.export()
+        island.accept(500)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come_online, saas, tmp_path / "site")
+        nursery.start_soon(bring, saas, path)
+    assert await proven(saas) == {"site1-events": 9500}
+    with Island.open(tmp_path / "site") as island:
+        assert island.standing() == (9500, 0)
+
+
 async def test_a_file_that_comes_after_the_site_itself_adds_nothing(saas: Saas, tmp_path: Path) -> None:
     with Island.open(tmp_path / "site") as island:
         island.accept(1500)
