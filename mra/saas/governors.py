@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mra.aio.session import Message, Session
 
 _PATIENCE: Final = 10.0
+_ATTEMPTS: Final = 5
 _IDENTITY: Final = "saas"  # who evicts, in the event that tells of it
 
 
@@ -62,6 +63,9 @@ async def remove(session: Session, customer: str, name: str) -> bool:
 async def ls(session: Session, customer: str | None = None) -> list[Governor]:
     """Governors by customer and name, with the slots that are held. Raises BadInput, Unavailable, LinkLost."""
     found: dict[tuple[str, str], Governor] = {}
+    slots: dict[
+        tuple[str, str, int], Slot
+    ] = {}  # one that changes while this reads comes up again, and the newest counts
     filter_ = f"machine_room.governors.{check_customer(customer) if customer else '*'}.>"
     async for message in _messages(session, filter_):
         words = message.headers.get("Nats-Subject", "").split(".")
@@ -70,10 +74,11 @@ async def ls(session: Session, customer: str | None = None) -> list[Governor]:
         governor = found.setdefault((words[2], words[3]), Governor(words[2], words[3]))
         if len(words) == 5:
             governor.capacity = decode_capacity(words[3], message.body)
-        elif words[5].isdecimal() and (slot := slot_of(int(words[5]), message.headers, message.body)) and slot.owner:
-            governor.held.append(slot)
-    for governor in found.values():
-        governor.held.sort(key=lambda slot: slot.number)
+        elif words[5].isdecimal() and (slot := slot_of(int(words[5]), message.headers, message.body)):
+            slots[words[2], words[3], slot.number] = slot
+    for (owner, name, _), slot in sorted(slots.items()):
+        if slot.owner:
+            found[owner, name].held.append(slot)
     return [found[key] for key in sorted(found) if found[key].capacity or found[key].held]
 
 
@@ -88,17 +93,29 @@ async def evict(session: Session, customer: str, name: str, numbers: frozenset[i
         raise Refused(f"Customer {customer} has no governor {name}: `mra saas governors ls {customer}` lists them.")
     evicted = []
     for slot in wanted[0].held:
-        if numbers is None or slot.number in numbers:
-            subject = f"{_prefix(customer, name)}.slot.{slot.number}"
-            headers = slot_headers(slot.owner, 1, slot.sequence)
-            answer = await session.request(subject, b"", patience=_PATIENCE, headers=headers)
-            try:
-                stream_sequence(answer)
-            except CheckpointMoved as error:
-                raise Unavailable(f"Slot {slot.number} of {name} changed meanwhile: look, then repeat.") from error
+        if (numbers is None or slot.number in numbers) and await _free(session, customer, name, slot):
             await _tell(session, customer, name, slot)
             evicted.append(slot)
     return evicted
+
+
+async def _free(session: Session, customer: str, name: str, slot: Slot) -> bool:
+    """Free one slot unless its holder has left; a renewal that comes between is no reason to let it stay."""
+    subject = f"{_prefix(customer, name)}.slot.{slot.number}"
+    expected = slot.sequence
+    for _ in range(_ATTEMPTS):
+        headers = slot_headers(slot.owner, 1, expected)
+        try:
+            stream_sequence(await session.request(subject, b"", patience=_PATIENCE, headers=headers))
+        except CheckpointMoved:
+            answer = await session.request(f"$JS.API.DIRECT.GET.{STREAM}.{subject}", patience=_PATIENCE)
+            now = None if answer.status else slot_of(slot.number, answer.headers, answer.body)
+            if now is None or now.owner != slot.owner:
+                return False
+            expected = now.sequence
+        else:
+            return True
+    raise Unavailable(f"Slot {slot.number} of {name} kept changing: look who holds it, then repeat.")
 
 
 async def _tell(session: Session, customer: str, name: str, slot: Slot) -> None:

@@ -214,6 +214,26 @@ async def test_an_evicted_holder_goes_on_but_its_slot_is_free_and_the_eviction_r
     assert (data["governor"], data["sequence"], data["event_type"]) == ("REFILL", sequence, "eviction")
 
 
+async def test_a_renewal_that_comes_between_does_not_save_a_slot_from_eviction(saas, backend, monkeypatch):
+    await desk.put(backend, "acme", "REFILL", Capacity(2, 60))
+    listed = desk.ls
+
+    async def ls(*args):
+        found = await listed(*args)
+        for number, owner in ((0, "a"), (1, "c")):  # the first is renewed, the second taken by another
+            headers = {"Mra-Holder": owner}
+            async with saas.connect(saas.site) as wire:
+                await wire.store(f"machine_room.governors.REFILL.slot.{number}", b"x", headers)
+        return found
+
+    async with saas.connect(saas.site) as wire:
+        for number, owner in ((0, "a"), (1, "b")):
+            await wire.store(f"machine_room.governors.REFILL.slot.{number}", b"x", {"Mra-Holder": owner})
+    monkeypatch.setattr(desk, "ls", ls)
+    assert [slot.number for slot in await desk.evict(backend, "acme", "REFILL", None)] == [0]
+    assert [(slot.number, slot.owner) for each in await listed(backend) for slot in each.held] == [(1, "c")]
+
+
 async def test_without_a_link_no_slot_is_given_and_the_reason_is_told():
     with pytest.raises(Unavailable, match=r"REFILL was to be had within 300ms: the SaaS is out of reach\.$"):
         async with Governors().slot("REFILL", "a", SOON):
