@@ -41,15 +41,17 @@ class Supervisor:
         while True:
             status.state = "running"
             started = trio.current_time()
+            reasons: list[str] = []
             try:
                 await service()
-                status.last_error = "it returned, although it should run for ever"
+                reasons.append("it returned, although it should run for ever")
             except* MraError as group:
-                status.last_error = _sentences(group)
-                log.error("subsystem failed", name=name, reason=status.last_error)
+                reasons += _sentences(group)
+                log.error("subsystem failed", name=name, reason="; ".join(reasons))
             except* Exception as group:
-                status.last_error = _sentences(group)
+                reasons += _sentences(group)
                 log.failure("subsystem crashed", group, name=name)
+            status.last_error = "; ".join(reasons)
             status.state = "restarting"
             status.restarts += 1
             if trio.current_time() - started > _CALM_SECONDS:
@@ -57,7 +59,7 @@ class Supervisor:
             await trio.sleep(next(delays))
 
 
-def _sentences(group: BaseExceptionGroup[BaseException]) -> str:
+def _sentences(group: BaseExceptionGroup[BaseException]) -> list[str]:
     texts: list[str] = []
     pending: list[BaseException] = [group]
     while pending:
@@ -66,4 +68,4 @@ def _sentences(group: BaseExceptionGroup[BaseException]) -> str:
             pending.extend(error.exceptions)
         else:
             texts.append(str(error) or type(error).__name__)
-    return "; ".join(texts)
+    return texts

@@ -26,11 +26,14 @@ def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
-    """How often the watchdog wants to hear from us, None when there is none."""
-    try:
-        return int(environ["WATCHDOG_USEC"]) / 1e6 or None
-    except (KeyError, ValueError):
+    """How often the watchdog wants to hear from us, None when there is none, or when it watches another process."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
+    try:
+        seconds = int(environ["WATCHDOG_USEC"]) / 1e6
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return seconds if seconds > 0 else None
 
 
 async def run_watchdog(prove_alive: Callable[[], Awaitable[object]]) -> None:
