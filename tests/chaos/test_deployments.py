@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.harness.saas import Saas
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 KILLS = 12
 FILLING = random.Random(1).randbytes(300_000)  # makes an archive that takes several reads and writes
 
@@ -68,7 +68,6 @@ def is_whole(tree: Path) -> bool:
         return not tree_flaw(tree, SUMS_NAME, sha256_of(sums))
 
 
-@pytest.mark.timeout(300)
 async def test_whenever_the_agent_is_killed_the_last_order_is_carried_out(customer: Site, vendor: Vendor) -> None:
     """Each order is followed by a kill at a moment of its own; the moments cover all of a deployment."""
     moments, seen = random.Random(7), {"old aside": 0, "at work": 0, "live": 0}

@@ -11,6 +11,7 @@ import trio
 
 from mra.app import run_agent
 from mra.cli.main import invoke
+from mra.machines import spec
 from mra.settings import read_settings
 
 PUMP = """\
@@ -27,6 +28,16 @@ watchers:
     interval: 1h
     success_transition: stop
     properties: {command: /bin/true}
+"""
+
+
+MANAGER = """\
+name: manager
+version: 1.0.0
+initial_state: MANAGE
+transitions: [{name: rest, from: [MANAGE], destination: REST}]
+watchers:
+  - {name: manage_machines, type: plugins, interval: 1h, properties: {data_item: machines}}
 """
 
 
@@ -103,6 +114,20 @@ async def test_each_machine_is_listed_with_its_state_or_with_what_stops_it(confi
     }
     assert "initial_state" in found["broken"]["problem"]
     assert (code, [name in table for name in found]) == (0, [True] * 3)
+
+
+async def test_a_plugin_that_may_not_run_here_is_told_of_beside_its_manager(config, put, mra):
+    manager = put("manager", MANAGER)
+    ordered = spec.sign([spec.Plugin("valve", "https://plugins.example/valve.tgz", "a" * 64, "b" * 64)], bytes(32))
+    (manager / "machine_data.json").write_text(json.dumps({"machines": json.loads(ordered)}))
+
+    async def told():
+        _, table, _ = await mra("ls")
+        return table if "manage_machines: this agent does not allow the plugins valve" in table else None
+
+    async with agent(config):
+        await until(told)
+    assert not (manager.parent / "mm_valve").exists()
 
 
 async def test_a_transition_by_hand_moves_the_machine_and_its_story_is_in_the_outbox(config, put, mra):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.harness.saas import Saas
     from tests.harness.site import Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
