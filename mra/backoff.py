@@ -1,7 +1,9 @@
 """Delays between attempts, as plain numbers.
 
-Full jitter (a uniform draw between zero and a doubling ceiling) spreads a herd of agents evenly over the ceiling:
-after a SaaS restart the peak connection rate stays close to the mean.
+Full jitter (a uniform draw between zero and a doubling ceiling) spreads a herd of agents evenly over the ceiling. A
+herd begins at one moment, so the first ceiling decides how much of it comes at once: when that is two thirds of the
+last one, the peak rate stays under three times the mean, whenever the other side returns. When it is small, most of
+the herd is back within moments of a short outage, and overruns what has just been restarted.
 """
 
 from __future__ import annotations
