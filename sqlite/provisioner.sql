@@ -13,18 +13,20 @@ CREATE TABLE token (
 ) STRICT;
 
 -- Which identities each token has enrolled. Stays when a node is forgotten: the token does not become new.
+-- `account` is the customer here and below: names of customers can be used again, ids of accounts cannot.
 CREATE TABLE token_use (
   token_id TEXT NOT NULL,
-  customer TEXT NOT NULL,
+  account  TEXT NOT NULL,
   identity TEXT NOT NULL,
   first    INTEGER NOT NULL,
-  PRIMARY KEY (token_id, customer, identity)
+  PRIMARY KEY (token_id, account, identity)
 ) STRICT, WITHOUT ROWID;
 
 -- One enrolled node. Its identity belongs to the key that enrolled it first.
 CREATE TABLE node (
-  customer    TEXT NOT NULL,
+  account     TEXT NOT NULL,
   identity    TEXT NOT NULL,
+  customer    TEXT NOT NULL,           -- what people called the account
   name        TEXT NOT NULL,           -- in subjects
   role        TEXT NOT NULL,
   public_key  TEXT NOT NULL,           -- ed25519, hex
@@ -35,27 +37,27 @@ CREATE TABLE node (
   enrolled    INTEGER NOT NULL,
   renewed     INTEGER NOT NULL,
   expires     INTEGER NOT NULL,
-  PRIMARY KEY (customer, identity),
-  UNIQUE (customer, name)
+  PRIMARY KEY (account, identity),
+  UNIQUE (account, name)
 ) STRICT, WITHOUT ROWID;
 
 -- Nodes that the operator had forgotten: server tokens from before do not bring them back. A node that is neither here
 -- nor above, as after the loss of this file, is believed on the word of its server token.
 CREATE TABLE forgotten (
-  customer TEXT NOT NULL,
+  account  TEXT NOT NULL,
   identity TEXT NOT NULL,
   at       INTEGER NOT NULL,
-  PRIMARY KEY (customer, identity)
+  PRIMARY KEY (account, identity)
 ) STRICT, WITHOUT ROWID;
 
 -- Nodes whose last attempt ended in neither a grant nor a refusal, and when they may be looked at again.
 CREATE TABLE waiting (
-  customer   TEXT NOT NULL,
+  account    TEXT NOT NULL,
   identity   TEXT NOT NULL,
   failures   INTEGER NOT NULL,
   not_before REAL NOT NULL,
   reason     TEXT NOT NULL,
-  PRIMARY KEY (customer, identity)
+  PRIMARY KEY (account, identity)
 ) STRICT, WITHOUT ROWID;
 
 -- Secrets of the service itself, made once: `nonce` authenticates challenges.

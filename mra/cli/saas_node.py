@@ -38,7 +38,11 @@ def node_ls(reach: Reach, as_json: bool, waiting: bool, name: str | None) -> Non
     if as_json:
         show.print_json(found)
     elif waiting:
-        failed = [(one["customer"], one["identity"], one["failures"], one["reason"]) for one in found]
+        names = reach.names()
+        failed = [
+            (names.get(one["account"], one["account"]), one["identity"], one["failures"], one["reason"])
+            for one in found
+        ]
         show.table(("Customer", "Node", "Failures", "Reason"), failed, empty="No node waits.")
     else:
         rows = [
@@ -60,8 +64,9 @@ def node_forget(reach: Reach, as_json: bool, name: str, identity: str) -> None:
     """
     from mra.provisioner.records import forget_node
 
+    customer = reach.registry().get(name)
     with closing(ledger_of(reach)) as ledger:
-        user = forget_node(ledger, name, identity, time.time())
+        user = forget_node(ledger, customer.account, identity, time.time())
     if as_json:
         show.print_json({"customer": name, "identity": identity, "user": user})
     else:

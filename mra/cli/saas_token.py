@@ -85,7 +85,12 @@ def token_make(
     directory, customer = reach.directory(), reach.registry().get(name)
     issuer, charter, now = directory.issuer(), directory.charter(), time.time()
     limit = 1 if single_use else nodes or 0
-    extensions: dict[str, Any] = {"customer": customer.name, "role": role, "issuer": issuer.public}
+    extensions: dict[str, Any] = {
+        "customer": customer.name,
+        "account": customer.account,
+        "role": role,
+        "issuer": issuer.public,
+    }
     extensions |= {"single_use": True} if single_use else {"nodes": limit} if limit else {}
     extensions |= {"identities": list(identities)} if identities else {}
     extensions |= {"ca": _authority(Path(charter.tls_ca))} if charter.tls_ca else {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mra.durable import replace_file, sync_directory
-from mra.enrol.keys import load_keys
+from mra.enrol.keys import PREVIOUS_FILE, load_keys
 from mra.enrol.messages import Grant  # noqa: TC001 - msgspec reads it
 from mra.errors import Unavailable
 from mra.log import logger
@@ -97,10 +97,11 @@ def load_enrolment(directory: Path) -> Enrolment | None:
 
 
 def keep_enrolment(directory: Path, enrolment: Enrolment) -> None:
-    """Make `enrolment` the one that counts, and forget the request that led to it. Raises Unavailable."""
+    """Make `enrolment` the one that counts, and forget the request and the key that led to it. Raises Unavailable."""
     try:
         replace_file(directory / FILE, msgspec.json.encode(enrolment))
-        (directory / REQUEST_FILE).unlink(missing_ok=True)
+        for name in (REQUEST_FILE, PREVIOUS_FILE):
+            (directory / name).unlink(missing_ok=True)
         sync_directory(directory)
     except OSError as error:
         raise Unavailable(f"Cannot keep the enrolment in {directory} ({error.strerror}): check the disk.") from error
@@ -139,11 +140,6 @@ def request_id(directory: Path) -> str:
     except OSError as error:
         raise Unavailable(f"Cannot write {file} ({error.strerror}): check the disk and the owner.") from error
     return made
-
-
-def forget_request(directory: Path) -> None:
-    """The next request is a new one: what was asked has been decided, and is to be decided afresh."""
-    (directory / REQUEST_FILE).unlink(missing_ok=True)
 
 
 _CREDENTIALS = """-----BEGIN NATS USER JWT-----

@@ -20,7 +20,7 @@ from mra.enrol.enrolment import (
     write_copies,
 )
 from mra.enrol.exchange import Asked, Credential, ask, credential_of
-from mra.enrol.keys import PREVIOUS_FILE, NodeKeys, load_keys, load_or_make_keys
+from mra.enrol.keys import NodeKeys, load_keys, load_or_make_keys
 from mra.errors import MraError, Refused, Unavailable
 from mra.log import logger
 from mra.tokens import nats, servers
@@ -111,6 +111,10 @@ class Enroller:
                 _raise_first(group)
             except* MraError as group:
                 pause = self._note(_first(group), next(delays))
+            except* Exception as group:
+                # A bug, of ours or of a library: it must not end an agent that others rely on.
+                log.failure("an attempt to enrol failed in an unexpected way", group)
+                pause = self._note(_first(group), next(delays))
             else:
                 self.status.state, self.status.attempts, self.status.last_error = "enrolled", 0, None
                 return enrolment
@@ -139,7 +143,6 @@ class Enroller:
             grant, keys.identity.public, keys.user.public, credential.urls, signer, request, credential.ca
         )
         keep_enrolment(directory, enrolment)
-        (directory / PREVIOUS_FILE).unlink(missing_ok=True)
         write_copies(directory, enrolment)
         log.info("enrolled", customer=grant.customer, name=grant.name, role=grant.role)
         return enrolment

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mra.enrol.messages import Grant
 from mra.errors import Refused
+from mra.provisioner.entitlement import Entitlement, read_entitlement
 from mra.tokens import servers
 from mra.tokens.servers import Server
 
@@ -54,7 +55,7 @@ class Authority:
 
     Attributes:
         issuer: signs server tokens and answers.
-        issuers: hex keys whose provisioning tokens are accepted.
+        issuers: hex keys whose provisioning tokens are accepted beside those of `issuer`.
         account: public key of the account where nodes meet the service.
         callout: signing key of that account.
         urls: where enrolled nodes find the SaaS.
@@ -68,15 +69,19 @@ class Authority:
     urls: tuple[str, ...]
     validity: int = VALIDITY
 
-    @property
-    def believed(self) -> frozenset[str]:
-        """Whose tokens are accepted: those of `issuers`, and what was signed here."""
-        return self.issuers | {self.issuer.public}
+    def entitlement(self, token: str, now: float) -> Entitlement:
+        """What a token entitles to at this SaaS. Raises Refused."""
+        return read_entitlement(token, own=self.issuer.public, issuers=self.issuers, now=now)
 
 
-def active(customers: Customers, name: str) -> Customer:
-    """A customer whose nodes may enrol. Blocking. Raises Refused for one that is unknown or suspended."""
+def active(customers: Customers, name: str, account: str = "") -> Customer:
+    """A customer whose nodes may enrol. Blocking.
+
+    Raises Refused for one that is unknown or suspended, or that is not the one of `account`, where that is given.
+    """
     found = customers.get(name)
+    if account and found.account != account:
+        raise Refused(f"The customer that was called {name[:60]} is no more: ask the SaaS for another token.")
     if found.suspended:
         raise Refused(f"Customer {name} is suspended: ask the SaaS.")
     return found
@@ -88,12 +93,13 @@ def grant(authority: Authority, customers: Customers, case: Case, decided: Helpe
     usual = int(now) + authority.validity
     expires = wanted.exp if _SHORTEST < wanted.exp - now < _LONGEST else usual
     role = case.entitlement.role
-    customer = active(customers, case.entitlement.customer)
+    customer = active(customers, case.entitlement.customer, case.account)
     server = Server(
         statement.identity,
         statement.public_key,
         case.entitlement.customer,
         role,
+        case.account,
         wanted.ou,
         tuple(wanted.collectives),
         wanted.permissions,

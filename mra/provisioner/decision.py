@@ -15,7 +15,6 @@ from mra.log import logger
 from mra.provisioner import ledger as rules
 from mra.provisioner.admission import check_nonce
 from mra.provisioner.authority import active, grant
-from mra.provisioner.entitlement import read_entitlement
 from mra.provisioner.ledger import Case, NotYet
 
 if TYPE_CHECKING:
@@ -76,9 +75,11 @@ class Judge:
             return Answer(statement.request, statement.connection, outcome, reason, retry_after, granted)
 
         try:
-            entitlement = read_entitlement(request.credential, issuers=self._authority.believed, now=self._now())
+            entitlement = self._authority.entitlement(request.credential, self._now())
             entitlement.check(statement)
-            decided = await self._enrol(Case(entitlement, statement))
+            wanted = entitlement.customer, entitlement.account
+            customer = await trio.to_thread.run_sync(active, self._customers, *wanted)
+            decided = await self._enrol(Case(entitlement, statement, customer.account))
         except NotYet as wait:
             return say("failed", wait.sentence, wait.retry_after)
         except BadInput as error:  # the SaaS's own files: nothing that the node could change
@@ -105,7 +106,6 @@ class Judge:
                 self._busy.pop(case.key, None)
 
     async def _enrol_alone(self, case: Case) -> Grant | HelperAnswer:
-        await trio.to_thread.run_sync(active, self._customers, case.entitlement.customer)
         before = await self._ledger.run(rules.check, case, self._now())
         if before is not None:
             return before

@@ -4,6 +4,7 @@ There are two kinds of token. A provisioning token is a bearer token for new nod
 limits that its issuer wrote into its extensions:
 
     customer    who the node will belong to (required)
+    account     the customer's public key: names of customers can be used again, and the token then counts no more
     role        handed to the helper and to the node
     nodes       how many identities it may enrol; `single_use` is the same as 1
     identities  patterns such as "web-*", one of which an identity must match
@@ -33,6 +34,7 @@ class Entitlement:
 
     Attributes:
         token_id: its `jti`.
+        account: of the customer, where the token says so: a name can come to be another's.
         max_nodes: how many identities it may enrol; 0 for any number.
         identity, public_key: whom alone it serves; empty for a provisioning token.
         issued_at: second since 1970, of a server token.
@@ -42,6 +44,7 @@ class Entitlement:
     token_id: str
     customer: str
     role: str
+    account: str = ""
     max_nodes: int = 0
     identities: tuple[str, ...] = ()
     identity: str = ""
@@ -66,19 +69,23 @@ class Entitlement:
             raise Refused("The server token belongs to another key: enrol with a provisioning token.")
 
 
-def read_entitlement(token: str, *, issuers: Collection[str], now: float) -> Entitlement:
-    """What a token entitles to. Raises Refused for a forged, expired, foreign or unusable one."""
+def read_entitlement(token: str, *, own: str, issuers: Collection[str], now: float) -> Entitlement:
+    """What a token entitles to. Raises Refused for a forged, expired, foreign or unusable one.
+
+    Server tokens count when the key `own` (hex) signed them, provisioning tokens also by `issuers`.
+    """
     if servers.purpose_of(token) == servers.PURPOSE:
-        server = servers.verify(token, issuers=issuers)
+        server = servers.verify(token, issuers={own})
         return Entitlement(
             server.id,
             server.customer,
             server.role,
+            server.account,
             identity=server.identity,
             public_key=server.public_key,
             issued_at=server.issued_at,
         )
-    said = choria.verify(token, issuers=issuers, now=now)
+    said = choria.verify(token, issuers={own, *issuers}, now=now)
     customer = said.extension("customer")
     if not customer:
         raise Refused("The provisioning token names no customer in its extensions: ask the SaaS for another.")
@@ -91,6 +98,7 @@ def read_entitlement(token: str, *, issuers: Collection[str], now: float) -> Ent
         said.id,
         customer,
         said.extension("role"),
+        said.extension("account"),
         1 if said.extensions.get("single_use") is True else nodes,
         tuple(identities),
         claims={

@@ -37,6 +37,15 @@ FIRST_WAIT: Final = 2.0
 LONGEST_WAIT: Final = 600.0
 
 
+_ENROL: Final = """
+    INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (account, identity) DO UPDATE SET
+        customer = excluded.customer, role = excluded.role, public_key = excluded.public_key,
+        public_nkey = excluded.public_nkey, token_id = excluded.token_id, request = excluded.request,
+        answer = excluded.answer, renewed = excluded.renewed, expires = excluded.expires
+"""
+
+
 class NotYet(Unavailable):
     """The node is to come back after `retry_after` seconds."""
 
@@ -47,15 +56,21 @@ class NotYet(Unavailable):
 
 @dataclass(frozen=True)
 class Case:
-    """A node's proven statement, and what its token entitles it to."""
+    """A node's proven statement, what its token entitles it to, and the account of its customer."""
 
     entitlement: Entitlement
     statement: Statement
+    account: str
 
     @property
     def key(self) -> tuple[str, str]:
-        """Customer and identity: what a node is known by."""
-        return self.entitlement.customer, self.statement.identity
+        """Account and identity: what a node is known by."""
+        return self.account, self.statement.identity
+
+    @property
+    def called(self) -> str:
+        """The node in sentences."""
+        return f"{self.statement.identity} of {self.entitlement.customer}"
 
     @property
     def name(self) -> str:
@@ -77,7 +92,7 @@ def check(connection: Connection, case: Case, now: float) -> Grant | None:
     """
     check_token(connection, case.entitlement.token_id)
     node = connection.execute(
-        "SELECT public_key, public_nkey, request, answer FROM node WHERE customer = ? AND identity = ?",
+        "SELECT public_key, public_nkey, request, answer FROM node WHERE account = ? AND identity = ?",
         case.key,
     ).fetchone()
     _check_identity(connection, case, node)
@@ -89,7 +104,7 @@ def check(connection: Connection, case: Case, now: float) -> Grant | None:
         if grant.expires > now:
             return grant
     waiting = connection.execute(
-        "SELECT not_before, reason FROM waiting WHERE customer = ? AND identity = ?", case.key
+        "SELECT not_before, reason FROM waiting WHERE account = ? AND identity = ?", case.key
     ).fetchone()
     if waiting is not None and now < waiting[0] <= now + LONGEST_WAIT:  # a clock that stepped back locks nobody out
         raise NotYet(waiting[1], waiting[0] - now)
@@ -97,17 +112,16 @@ def check(connection: Connection, case: Case, now: float) -> Grant | None:
 
 
 def _check_identity(connection: Connection, case: Case, node: Any) -> None:
-    customer, identity = case.key
     statement = case.statement
     if node is None:
         forgotten = connection.execute(
-            "SELECT at FROM forgotten WHERE customer = ? AND identity = ?", case.key
+            "SELECT at FROM forgotten WHERE account = ? AND identity = ?", case.key
         ).fetchone()
         if case.entitlement.renews and forgotten is not None and case.entitlement.issued_at <= forgotten[0]:
-            raise Refused(f"{identity} of {customer} is not enrolled any more: enrol with a provisioning token.")
+            raise Refused(f"{case.called} is not enrolled any more: enrol with a provisioning token.")
         return
     if node[0] not in (statement.public_key, statement.previous):
-        raise Refused(f"{identity} of {customer} belongs to another key: use that, or have the SaaS forget the node.")
+        raise Refused(f"{case.called} belongs to another key: use that, or have the SaaS forget the node.")
 
 
 def _check_uses(connection: Connection, case: Case) -> None:
@@ -115,7 +129,7 @@ def _check_uses(connection: Connection, case: Case) -> None:
     if case.entitlement.renews or not limit:
         return
     used, by_this = connection.execute(
-        "SELECT count(*), max(customer = ? AND identity = ?) FROM token_use WHERE token_id = ?",
+        "SELECT count(*), max(account = ? AND identity = ?) FROM token_use WHERE token_id = ?",
         (*case.key, case.entitlement.token_id),
     ).fetchone()
     if used >= limit and not by_this:
@@ -124,8 +138,8 @@ def _check_uses(connection: Connection, case: Case) -> None:
 
 def _check_name(connection: Connection, case: Case) -> None:
     other = connection.execute(
-        "SELECT identity FROM node WHERE customer = ? AND name = ? AND identity <> ?",
-        (case.entitlement.customer, case.name, case.statement.identity),
+        "SELECT identity FROM node WHERE account = ? AND name = ? AND identity <> ?",
+        (case.account, case.name, case.statement.identity),
     ).fetchone()
     if other is not None:
         raise Refused(f"{case.statement.identity} would share its name {case.name} with {other[0]}: give it another.")
@@ -139,12 +153,9 @@ def commit(connection: Connection, case: Case, grant: Grant, now: float) -> Gran
             return before
         statement, second = case.statement, int(now)
         connection.execute(
-            "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (customer, identity) "
-            "DO UPDATE SET role = excluded.role, public_key = excluded.public_key, public_nkey = excluded.public_nkey, "
-            "token_id = excluded.token_id, request = excluded.request, answer = excluded.answer, "
-            "renewed = excluded.renewed, expires = excluded.expires",
+            _ENROL,
             (
-                *case.key, grant.name, grant.role, statement.public_key, statement.public_nkey,
+                *case.key, grant.customer, grant.name, grant.role, statement.public_key, statement.public_nkey,
                 case.entitlement.token_id, statement.request, msgspec.json.encode(grant).decode(), second, second,
                 grant.expires,
             ),
@@ -153,7 +164,7 @@ def commit(connection: Connection, case: Case, grant: Grant, now: float) -> Gran
             connection.execute(
                 "INSERT OR IGNORE INTO token_use VALUES (?, ?, ?, ?)", (case.entitlement.token_id, *case.key, second)
             )
-        connection.execute("DELETE FROM waiting WHERE customer = ? AND identity = ?", case.key)
+        connection.execute("DELETE FROM waiting WHERE account = ? AND identity = ?", case.key)
     return grant
 
 
@@ -161,7 +172,7 @@ def fail(connection: Connection, case: Case, reason: str, now: float) -> float:
     """Remember a failure; return how many seconds the node has to wait, more each time, spread at random."""
     with transaction(connection):
         found = connection.execute(
-            "SELECT failures FROM waiting WHERE customer = ? AND identity = ?", case.key
+            "SELECT failures FROM waiting WHERE account = ? AND identity = ?", case.key
         ).fetchone()
         failures = min(30, 1 + (found[0] if found else 0))
         ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2**failures)

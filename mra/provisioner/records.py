@@ -45,7 +45,7 @@ def nodes(connection: Connection, customer: str | None = None) -> list[dict[str,
     """Every enrolled node."""
     return _rows(
         connection,
-        "SELECT customer, identity, name, role, public_key, public_nkey, token_id, enrolled, renewed, expires "
+        "SELECT customer, account, identity, name, role, public_key, public_nkey, token_id, enrolled, renewed, expires "
         "FROM node WHERE ? IS NULL OR customer = ? ORDER BY customer, identity",
         (customer, customer),
     )
@@ -53,22 +53,22 @@ def nodes(connection: Connection, customer: str | None = None) -> list[dict[str,
 
 def waiting(connection: Connection) -> list[dict[str, Any]]:
     """Nodes whose last attempt failed, and when they are looked at again."""
-    return _rows(connection, "SELECT * FROM waiting ORDER BY customer, identity")
+    return _rows(connection, "SELECT * FROM waiting ORDER BY account, identity")
 
 
-def forget_node(connection: Connection, customer: str, identity: str, now: float) -> str:
-    """Let another key take an identity; return the public key that had it. Raises Refused for an unknown node.
+def forget_node(connection: Connection, account: str, identity: str, now: float) -> str:
+    """Let another key take an identity of an account; return the public user key that had it.
 
-    What the node has already counts until it expires.
+    What the node has already counts until it expires. Raises Refused for an unknown node.
     """
+    key = (account, identity)
     with transaction(connection):
-        key = (customer, identity)
-        connection.execute("DELETE FROM waiting WHERE customer = ? AND identity = ?", key)
+        connection.execute("DELETE FROM waiting WHERE account = ? AND identity = ?", key)
         found = connection.execute(
-            "DELETE FROM node WHERE customer = ? AND identity = ? RETURNING public_nkey", key
+            "DELETE FROM node WHERE account = ? AND identity = ? RETURNING public_nkey", key
         ).fetchone()
         if found is None:
-            raise Refused(f"{customer} has no node {identity[:60]}: `mra saas node ls` lists those it has.")
+            raise Refused(f"There is no node {identity[:60]} of this customer: `mra saas node ls` lists those it has.")
         connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?, ?)", (*key, int(now)))
         return str(found[0])
 

@@ -18,7 +18,6 @@ from mra.log import logger
 from mra.provisioner import admission, ledger
 from mra.provisioner.authority import active
 from mra.provisioner.decision import Judge
-from mra.provisioner.entitlement import read_entitlement
 from mra.tokens import callout
 
 if TYPE_CHECKING:
@@ -119,8 +118,9 @@ class _Door:
         request = callout.read_request(message.body, now)
         try:
             connection = admission.proven_connection(request)
-            entitlement = read_entitlement(request.auth_token, issuers=authority.believed, now=now)
-            await trio.to_thread.run_sync(active, self._service.customers, entitlement.customer)
+            entitlement = authority.entitlement(request.auth_token, now)
+            wanted = entitlement.customer, entitlement.account
+            await trio.to_thread.run_sync(active, self._service.customers, *wanted)
             await self._service.ledger.run(ledger.check_token, entitlement.token_id)
         except (Refused, StoreBroken, Busy) as error:
             log.once_per(1, "turned away", host=request.host, reason=error.sentence)

@@ -32,6 +32,7 @@ class Server:
     """What a server token says.
 
     Attributes:
+        account: public key of the customer's account; names of customers can be used again.
         public_key: Ed25519, in hex; only its owner may present the token.
         permissions: Choria's: `streams`, `submission`, `governor`, `service_host`.
     """
@@ -40,6 +41,7 @@ class Server:
     public_key: str
     customer: str
     role: str
+    account: str = ""
     organization: str = "choria"
     collectives: tuple[str, ...] = ("choria",)
     permissions: Mapping[str, bool] | None = None
@@ -73,7 +75,7 @@ def mint(server: Server, issuer: SigningKey, *, now: float, expires: int, random
         server.identity, server.public_key, PURPOSE, expires, ksuid(second, random), ISSUER, second, second,
         server.organization, list(server.collectives), list(server.pub_subjects),
         dict(server.permissions) if server.permissions else None,
-        extensions={"customer": server.customer, "role": server.role},
+        extensions={"customer": server.customer, "account": server.account, "role": server.role},
     )  # fmt: skip
     return compact.join({"alg": ALGORITHM, "typ": "JWT"}, msgspec.json.encode(claims), issuer.sign)
 
@@ -113,10 +115,10 @@ def _read(parts: compact.Parts) -> Server:
     claims = compact.read(parts.claims, _Claims, _WHAT)
     if claims.purpose != PURPOSE:
         raise Refused(f"This token is for {claims.purpose[:40]!r}, not for a server.")
-    customer, role = claims.extensions.get("customer"), claims.extensions.get("role", "")
-    if not isinstance(customer, str) or not customer or not isinstance(role, str):
+    customer, account, role = (claims.extensions.get(name, "") for name in ("customer", "account", "role"))
+    if not isinstance(customer, str) or not customer or not isinstance(account, str) or not isinstance(role, str):
         raise Refused(f"This {_WHAT} names no customer: it was made for another system.")
     return Server(
-        claims.identity, ed25519.check_public(claims.public_key), customer, role, claims.ou, tuple(claims.collectives),
-        claims.permissions, tuple(claims.pub_subjects), claims.jti, claims.iat, claims.exp,
+        claims.identity, ed25519.check_public(claims.public_key), customer, role, account, claims.ou,
+        tuple(claims.collectives), claims.permissions, tuple(claims.pub_subjects), claims.jti, claims.iat, claims.exp,
     )  # fmt: skip

@@ -88,7 +88,7 @@ async def test_a_single_use_token_enrols_one_node_for_good(saas, tmp_path):
         await one.enrol()
         again = await one.ask()
         refused = await two.ask()
-    ledger(saas, records.forget_node, "acme", "n1", time.time())
+    ledger(saas, records.forget_node, saas.customer("acme").account, "n1", time.time())
     async with serving(saas):
         still_refused = await two.ask()
     assert again.outcome == "enrolled"
@@ -236,6 +236,24 @@ async def test_a_helper_can_defer_a_node_or_have_it_stop(saas, tmp_path):
             await node.enrol()
     assert (deferred.outcome, deferred.reason) == ("deferred", "after lunch")
     assert (node.enrolment, nodes(saas)) == (None, [])
+
+
+async def test_what_was_given_to_a_customer_counts_for_no_other_of_the_same_name(saas, tmp_path):
+    account = saas.customer("acme").account
+    old, vague = token(saas, account=account), token(saas)
+    node = Node(tmp_path / "n1", "n1", old)
+    async with serving(saas):
+        await node.enrol()
+        await saas.mra("customer", "remove", "acme", "--force")
+        await saas.mra("customer", "add", "acme")
+        for text in (old, node.enrolment.grant.server_jwt):
+            credential = replace(credential_of(old), token=text)
+            with pytest.raises(CredentialsRefused):
+                await node.ask(credential=credential)
+        # A token that names no account goes by the name; the identity is another customer's now, and free.
+        answer = await Node(tmp_path / "x", "n1", vague).ask()
+    assert answer.grant is not None
+    assert answer.grant.account == saas.customer("acme").account != account
 
 
 async def test_a_node_that_the_registry_denies_is_refused(saas, tmp_path):

@@ -305,7 +305,7 @@ async def test_the_commands_say_no_in_one_sentence(saas, tmp_path):
         (("token", "acme", "--single-use", "--nodes", "2", "-o", str(tmp_path / "x")), "give one of them"),
         (("token", "acme", "--identity", "a b", "-o", str(tmp_path / "x")), "cannot be called"),
         (("token", "revoke", "nonsense"), "no id of a token"),
-        (("node", "forget", "acme", "n9"), "acme has no node n9"),
+        (("node", "forget", "acme", "n9"), "There is no node n9"),
     ):
         code, out = await saas.fail(*words)
         assert complaint in out
