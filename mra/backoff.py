@@ -22,8 +22,11 @@ class Uniform(Protocol):
 
 
 def full_jitter(first: float, cap: float, source: Uniform = random) -> Iterator[float]:
-    """Yield delays in seconds for ever: each uniform in [0, ceiling), the ceiling doubling from `first` to `cap`."""
-    ceiling = first
+    """Yield delays in seconds for ever: each uniform in [0, ceiling), the ceiling doubling from `first` to `cap`.
+
+    A `first` above the cap is the cap.
+    """
+    ceiling = min(first, cap)
     while True:
         yield source.uniform(0.0, ceiling)
         ceiling = min(cap, ceiling * 2)

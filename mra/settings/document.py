@@ -59,7 +59,7 @@ class LaneTable(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class UplinkTable(msgspec.Struct, forbid_unknown_fields=True):
-    retry_first: str | int | float = "20s"
+    retry_first: str | int | float | None = None  # 20s, or retry_cap where that is less
     retry_cap: str | int | float = "30s"
     patience: str | int | float = "10s"
 

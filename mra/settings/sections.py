@@ -153,8 +153,10 @@ def _policy(lane: Lane, raw: LaneTable, values: Values) -> LanePolicy:
 
 
 def _uplink(raw: UplinkTable, values: Values) -> UplinkSettings:
-    first = values.pause("uplink.retry_first", raw.retry_first)
     cap = values.pause("uplink.retry_cap", raw.retry_cap)
+    first = min(UplinkSettings.retry_first, cap)
+    if raw.retry_first is not None:
+        first = values.pause("uplink.retry_first", raw.retry_first)
     if cap < first:
         raise values.bad("uplink.retry_cap", raw.retry_cap, "make it no shorter than uplink.retry_first")
     return UplinkSettings(first, cap, patience=values.pause("uplink.patience", raw.patience))

@@ -40,6 +40,11 @@ def test_the_least_that_has_to_be_said_is_enough(file: Path) -> None:
     assert (settings.access.urls, settings.access.password) == (("nats://127.0.0.1:4222",), None)
 
 
+def test_a_short_cap_is_the_first_pause_too(file: Path) -> None:
+    file.write_text(file.read_text() + '\n[uplink]\nretry_cap = "2s"\n')
+    assert read_settings(file).uplink.retry_first == 2
+
+
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
@@ -53,7 +58,7 @@ def test_the_least_that_has_to_be_said_is_enough(file: Path) -> None:
         ("[lanes.events]\nmax_age = -1.5", "lanes.events.max_age is -1.5"),
         ('[lanes.events]\nmax_age = "200000w"', "lanes.events.max_age is '200000w': write a duration"),
         ("[uplink]\nretry_first = 0", "uplink.retry_first is 0: use 1ms or more"),
-        ('[uplink]\nretry_cap = "100ms"', "uplink.retry_cap is '100ms': make it no shorter than uplink.retry_first"),
+        ("[uplink]\nretry_first = 2\nretry_cap = 1", "uplink.retry_cap is 1: make it no shorter than uplink.retry_first"),
         ('[uplink]\npatience = "0s"', "uplink.patience is '0s': use 1ms or more"),
         ("[facts]\nrefresh = nan", "facts.refresh is nan"),
         ("[outbox]\nmin_free = -1", "outbox.min_free is -1: write a size"),
