@@ -54,9 +54,9 @@ def export(
       mra outbox export --sealed /media/stick/site1.sealed
     """
     if sealed is not None:
-        if everything or str(file) != "-":
-            raise BadInput("--sealed takes the rows that wait, and its own file: leave FILE and --all away.")
-        export_sealed(config, sealed, lane=lane, to=to, sign=sign, as_json=as_json)
+        if str(file) != "-":
+            raise BadInput("--sealed names its own file: leave FILE away.")
+        export_sealed(config, sealed, lane=lane, everything=everything, to=to, sign=sign, as_json=as_json)
         return
     if to or sign or as_json:
         raise BadInput("--to, --sign and --json go with --sealed.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -12,21 +12,24 @@ from mra.cli import show
 from mra.cli.options import actor, config_option, json_option
 from mra.cli.outbox_access import reading, writing
 from mra.errors import BadInput, Refused
-from mra.outbox import inspection
+from mra.outbox import inspection, sqlite
 from mra.outbox.record import Lane
 from mra.settings import read_settings
 
 if TYPE_CHECKING:
-    from mra.sealed.export import Sender
+    from collections.abc import Callable
+
+    from mra.sealed.export import Exported, Sender
     from mra.sealed.keys import SealingKey
     from mra.settings import Settings
     from mra.tokens.ed25519 import SigningKey
 
+T = TypeVar("T")
 _KEY_HELP = "File with the SaaS's sealing key.  [default: saas.sealing_key]"
 
 
 def export_sealed(
-    config: Path, out: Path, *, lane: str | None, to: Path | None, sign: Path | None, as_json: bool
+    config: Path, out: Path, *, lane: str | None, everything: bool, to: Path | None, sign: Path | None, as_json: bool
 ) -> None:
     """What `mra outbox export --sealed` does. Raises what `mra.sealed.export` raises, BadInput without a key."""
     from mra.sealed import export
@@ -34,11 +37,16 @@ def export_sealed(
     settings = _site(config)
     key = _sealing_key(settings, to)
     sender = _sender(settings, sign)
-    with writing(config) as connection, show.progress("Sealing rows", enabled=not as_json) as report:
-        done = export.export_sealed(
-            connection, out, sender, key, hold=settings.outbox.export_hold,
-            lanes=[Lane(lane)] if lane else list(Lane), progress=report,
-        )  # fmt: skip
+    lanes = [Lane(lane)] if lane else list(Lane)
+
+    def work() -> Exported:
+        with writing(config) as connection, show.progress("Sealing rows", enabled=not as_json) as report:
+            return export.export_sealed(
+                connection, out, sender, key, hold=settings.outbox.export_hold, lanes=lanes, everything=everything,
+                progress=report,
+            )  # fmt: skip
+
+    done = _despite_a_full_disk(settings, work)
     if as_json:
         ranges = {
             part.lane: {"rows": done.rows[part.lane], "first_seq": part.first_seq, "through_seq": part.through_seq}
@@ -76,8 +84,12 @@ def settle(config: Path, as_json: bool, file: Path, key: Path | None) -> None:
     except OSError as error:
         raise BadInput(f"Cannot read {file} ({error.strerror}): check the path and its owner.") from error
     answer = acknowledgement.read_answer(raw, _sealing_key(settings, key))
-    with writing(config) as connection:
-        done = acknowledgement.settle(connection, answer, agent=settings.name, customer=settings.customer or "")
+
+    def work() -> dict[Lane, acknowledgement.Settled]:
+        with writing(config) as connection:
+            return acknowledgement.settle(connection, answer, agent=settings.name, customer=settings.customer or "")
+
+    done = _despite_a_full_disk(settings, work)
     poke_daemon(settings.socket)
     if as_json:
         lanes = {lane.value: one._asdict() for lane, one in done.items()}
@@ -111,6 +123,18 @@ def exports(config: Path, as_json: bool) -> None:
         ],
         empty="No file waits for an answer.",
     )
+
+
+def _despite_a_full_disk(settings: Settings, work: Callable[[], T]) -> T:
+    """Run `work`; when the outbox's disk is full, give up the ballast for it, as the agent does for its deliveries."""
+    from mra.outbox.outbox import ballast_of
+
+    try:
+        return work()
+    except sqlite.DiskFull:
+        if not ballast_of(settings.database, settings.outbox).release():
+            raise
+        return work()
 
 
 def _site(config: Path) -> Settings:

@@ -39,15 +39,23 @@ class Extent(NamedTuple):
 
 
 def begin(
-    connection: Connection, file: str, chosen: Sequence[Lane], *, hold: float, stamp: Stamp, actor: str
+    connection: Connection,
+    file: str,
+    chosen: Sequence[Lane],
+    *,
+    hold: float,
+    stamp: Stamp,
+    actor: str,
+    everything: bool = False,
 ) -> list[Extent]:
     """Keep the waiting rows of lanes for a file; lanes in which none wait are left out.
 
+    With `everything` delivered rows of the lane's epoch that are still here go along, for a SaaS that has lost them.
     `hold` is in seconds of host uptime. Raises Refused for a lane with rows that were published one by one: some may
     be at the SaaS although no checkpoint says so, and a file would store them twice.
     """
     with transaction(connection):
-        found = [extent for lane in chosen if (extent := _begin(connection, file, lane, stamp))]
+        found = [extent for lane in chosen if (extent := _begin(connection, file, lane, stamp, everything))]
         note_overdue(connection, Elapsed(connection, stamp), hold)
         for extent in found:
             record_audit(
@@ -57,29 +65,45 @@ def begin(
     return found
 
 
-def _begin(connection: Connection, file: str, lane: Lane, stamp: Stamp) -> Extent | None:
+def _begin(connection: Connection, file: str, lane: Lane, stamp: Stamp, everything: bool) -> Extent | None:
     here = lanes.load(connection, lane)
-    if not here.waiting:
+    extent = _extent(connection, here, everything)
+    if not extent.rows:
         return None
     if here.singly_through > here.settled_through:
         raise Refused(
             f"Lane {lane} has rows up to {here.singly_through} that were published one by one, and some may be stored:"
             " let the agent deliver them over its link first."
         )
-    extent = Extent(
-        lane, here.epoch, here.settled_through, here.next_seq - 1, here.epoch_total, here.checkpoint_seq, here.waiting
-    )
+    if not here.waiting:
+        return extent  # nothing that could be settled by an answer
     connection.execute(
         "INSERT INTO export (file, lane, epoch, first_seq, through_seq, wall, mono, boot)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            file, lane.value, here.epoch, extent.after + 1, extent.through_seq, stamp.wall, stamp.mono,
+            file, lane.value, here.epoch, here.settled_through + 1, extent.through_seq, stamp.wall, stamp.mono,
             boot_of(connection, stamp).no,
         ),
     )  # fmt: skip
     here.exported_through = extent.through_seq
     here.save(connection)
     return extent
+
+
+def _extent(connection: Connection, here: LaneState, everything: bool) -> Extent:
+    found = Extent(
+        here.name, here.epoch, here.settled_through, here.next_seq - 1, here.epoch_total, here.checkpoint_seq,
+        here.waiting,
+    )  # fmt: skip
+    if not everything:
+        return found
+    first, kept = connection.execute(
+        "SELECT min(first_seq), coalesce(sum(count), 0) FROM checkpoint WHERE lane = ? AND epoch = ?",
+        (here.name.value, here.epoch),
+    ).fetchone()
+    if not kept:
+        return found
+    return found._replace(after=first - 1, total_before=max(0, here.epoch_total - kept), rows=here.waiting + kept)
 
 
 def finish(connection: Connection, file: str, lane: Lane, *, count: int, digest: str) -> None:

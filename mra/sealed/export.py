@@ -60,10 +60,12 @@ def export_sealed(
     *,
     hold: float,
     lanes: Sequence[Lane] = tuple(Lane),
+    everything: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Exported:
     """Write the rows that wait in `lanes` to `path`, for `reader` alone; they go on waiting here.
 
+    With `everything` delivered rows that are still kept go along, for a SaaS that was restored from a backup.
     `hold` is `outbox.export_hold` in seconds. Exporting again is always safe. Raises Refused when nothing waits and on
     a follower, Unavailable when the disk of `path` is full, BadInput when it cannot be written, and what the outbox
     raises; then there is no file, and no row is kept for it.
@@ -72,7 +74,9 @@ def export_sealed(
         raise Refused(f"This node drains into its site's leader {stint.leader}: export there, where its rows are, too.")
     file = os.urandom(16).hex()
     try:
-        extents = exports.begin(connection, file, lanes, hold=hold, stamp=now(), actor=sender.actor)
+        extents = exports.begin(
+            connection, file, lanes, hold=hold, stamp=now(), actor=sender.actor, everything=everything
+        )
         return _write(connection, path, file, extents, sender, reader, progress)
     except BaseException as failure:
         with suppress(Error):

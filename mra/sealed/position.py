@@ -48,7 +48,7 @@ def find_position(part: Part, stored: Stored | None, *, agent: str, adopt: bool 
         if part.total_before:
             raise Refused(
                 f"The SaaS holds nothing of lane {lane} of {agent}, and this file begins behind row {behind}: import"
-                f" the file with the rows up to {behind} first."
+                f" the file with the rows up to {behind} first, or have the site export with --all."
             )
         return Position(behind, 0, 0)
     checkpoint = stored.checkpoint
@@ -56,7 +56,7 @@ def find_position(part: Part, stored: Stored | None, *, agent: str, adopt: bool 
         if checkpoint.through_seq < behind:
             raise Refused(
                 f"Rows {checkpoint.through_seq + 1} to {behind} of lane {lane} of {agent} are missing: import the file"
-                f" with them first, as this one begins with row {part.first_seq}."
+                f" with them first, or have the site export with --all, as this one begins with row {part.first_seq}."
             )
         return Position(checkpoint.through_seq, checkpoint.total, stored.stream_seq)
     if part.total_before == 0 and (adopt or part.checkpoint_seq == stored.stream_seq):

@@ -17,6 +17,7 @@ from mra.tokens.ed25519 import SigningKey
 from tests.chaos.ending import count_perfect, drained
 from tests.harness import disks
 from tests.harness.disks import open_memory_disk
+from tests.harness.ports import free_port
 from tests.harness.processes import Child
 from tests.harness.saas import EVENTS
 from tests.harness.site import open_site
@@ -190,6 +191,29 @@ async def test_a_full_stick_is_one_sentence_and_no_file(courier: Courier, site: 
         stick.give_back()
         await site.mra(*words)
         assert (stick.path / "1.sealed").stat().st_size > 1_000_000
+
+
+@pytest.mark.skipif(disks.missing() is not None, reason=str(disks.missing()))
+async def test_an_outbox_on_a_full_disk_is_emptied_by_courier(saas: Saas, tmp_path: Path) -> None:
+    """The space that was set aside is given up, so that the note of the export and the answer find room."""
+    async with (
+        open_memory_disk(tmp_path / "disk", 24) as disk,
+        open_site(
+            tmp_path / "site", free_port(), saas.site, state=disk.path / "state", tables={"outbox": {"ballast": "8MiB"}}
+        ) as site,
+    ):
+        courier = Courier(site, saas, tmp_path / "bag")
+        await courier.make_key()
+        await site.start()  # it sets the ballast aside, and never reaches a SaaS
+        await site.produce(site.load(Lane.EVENTS, count=300, pause=0, size=2000))
+        await site.kill()
+        disk.fill()
+        await courier.export("1.sealed")
+        await courier.deliver("1.sealed", "--ack", str(courier.bag / "1.ack"))
+        await courier.settle("1.ack")
+        found = json.loads((await site.mra("outbox", "lanes", "--json")).stdout)
+        assert [lane["waiting"] for lane in found if lane["lane"] == "events"] == [0]
+        await count_perfect("full disk", saas, site.accepted(), at_least=300)
 
 
 async def test_a_copied_site_is_refused_by_file_and_fenced_on_the_link(

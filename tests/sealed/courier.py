@@ -34,6 +34,7 @@ class Island:
     def __init__(self, desk: Desk, folder: Path, agent: str = "site1") -> None:
         self.desk = desk
         self.agent = agent
+        self.last: Exported
         self._folder = folder
         self._numbers = itertools.count(1)
 
@@ -49,17 +50,14 @@ class Island:
         """That many rows more."""
         self.desk.offer(*(Draft(lane, "some.subject", b"x" * size, {"A": "b"}) for _ in range(count)))
 
-    def export(self, *lanes: Lane) -> Path:
+    def export(self, *lanes: Lane, everything: bool = False) -> Path:
         """The courier takes a file along."""
-        self.last, path = self.export_to(self._folder / f"{next(self._numbers)}.sealed", *lanes)
+        path = self._folder / f"{next(self._numbers)}.sealed"
+        self.last = export_sealed(
+            self.desk.connection, path, Sender(self.agent, "acme", None, "test"), SECRET.public, hold=HOLD,
+            lanes=lanes or tuple(Lane), everything=everything,
+        )  # fmt: skip
         return path
-
-    def export_to(self, path: Path, *lanes: Lane) -> tuple[Exported, Path]:
-        """The same under a name of the test's own."""
-        sender = Sender(self.agent, "acme", None, "test")
-        return export_sealed(
-            self.desk.connection, path, sender, SECRET.public, hold=HOLD, lanes=lanes or tuple(Lane)
-        ), path
 
     def settle(self, raw: bytes) -> dict[Lane, acknowledgement.Settled]:
         """The courier brings an answer."""

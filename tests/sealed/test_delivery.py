@@ -131,6 +131,27 @@ async def test_a_file_before_its_predecessor_names_what_is_missing(saas: Saas, i
     assert await proven(saas) == {"site1-events": 9}
 
 
+async def test_a_saas_restored_from_a_backup_gets_again_what_is_still_kept(
+    saas: Saas, island: Island, tmp_path: Path
+) -> None:
+    island.accept(3)
+    island.settle(await bring_and_answer(saas, island.export()))
+    await saas.stop()
+    saas.backup(tmp_path / "backup")
+    await saas.start()
+    island.accept(4)
+    island.settle(await bring_and_answer(saas, island.export()))
+    await saas.stop()
+    saas.restore(tmp_path / "backup")
+    await saas.start()
+    island.accept(2)
+    with pytest.raises(Refused, match=r"Rows 4 to 7 .* are missing.* export with --all"):
+        await bring(saas, island.export())
+    raw = await bring_and_answer(saas, island.export(everything=True))
+    assert await proven(saas) == {"site1-events": 9}
+    assert island.settle(raw) == {Lane.EVENTS: (2, 9)}
+
+
 async def test_a_site_that_comes_online_finds_its_file_stored(saas: Saas, tmp_path: Path) -> None:
     with Island.open(tmp_path / "site") as island:
         island.accept(2500)
