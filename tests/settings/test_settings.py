@@ -58,7 +58,7 @@ def test_a_short_cap_is_the_first_pause_too(file: Path) -> None:
         ("[lanes.events]\nmax_age = -1.5", "lanes.events.max_age is -1.5"),
         ('[lanes.events]\nmax_age = "200000w"', "lanes.events.max_age is '200000w': write a duration"),
         ("[uplink]\nretry_first = 0", "uplink.retry_first is 0: use 1ms or more"),
-        ("[uplink]\nretry_first = 2\nretry_cap = 1", "uplink.retry_cap is 1: make it no shorter than uplink.retry_first"),
+        ("[uplink]\nretry_first = 2\nretry_cap = 1", "uplink.retry_cap is 1: make it no shorter than uplink.retry"),
         ('[uplink]\npatience = "0s"', "uplink.patience is '0s': use 1ms or more"),
         ("[facts]\nrefresh = nan", "facts.refresh is nan"),
         ("[outbox]\nmin_free = -1", "outbox.min_free is -1: write a size"),
