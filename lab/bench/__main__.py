@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from lab.bench import accept, daemon, drain, fleet
+from lab.bench import accept, daemon, drain, enrol, fleet
 from mra.outbox import sqlite
 
 README = Path(__file__).with_name("README.md")
@@ -136,12 +136,26 @@ def fleet_lines(where: Path, scale: float) -> list[Line]:
     ]
 
 
+def enrol_lines(where: Path, scale: float) -> list[Line]:
+    """A crowd that enrols at once."""
+    found = enrol.measure(where, scale)
+    return [
+        (
+            f"{found['nodes']:,.0f} nodes enrol at once, all in one process, with one provisioning service",
+            f"{found['nodes'] / found['all']:.0f} nodes/s",
+            f"half after {found['half']:.1f} s, the last after {found['all']:.1f} s (aim 30 s)",
+            verdict(found["all"] < 30),
+        )
+    ]
+
+
 SECTIONS = {
     "accept": accept_lines,
     "drain": drain_lines,
     "backlog": backlog_lines,
     "latency": latency_lines,
     "fleet": fleet_lines,
+    "enrol": enrol_lines,
 }
 
 
