@@ -126,6 +126,17 @@ async def test_batch_is_stored_whole_or_not_at_all(saas: Saas) -> None:
     assert fence.items() <= stored[1].headers.items()
 
 
+async def test_what_is_subscribed_to_is_heard_unasked(saas: Saas) -> None:
+    async with saas.connect() as listener, saas.connect() as speaker:
+        await listener.subscribe("a.*")
+        for subject in ("a.b", "b.a", "a.c"):
+            await speaker.publish(subject, b"said", reply="back")
+        await speaker.flush()
+        heard = await listener.heard()
+        assert [(message.subject, message.reply) for message in heard] == [("a.b", "back"), ("a.c", "back")]
+        assert await listener.heard() == []
+
+
 async def test_stream_without_atomic_batches_refuses_them(saas: Saas) -> None:
     await saas.change_stream(EVENTS, allow_atomic=False)
     async with saas.connect() as wire:
