@@ -21,6 +21,10 @@ from cryptography.x509.oid import NameOID
 
 _PEM = serialization.Encoding.PEM
 _DAYS = 365
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,16 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True)
         ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of the lab")])
-        ca = _certificate(ca_name, ca_name, ca_key, ca_key, x509.BasicConstraints(ca=True, path_length=0))
+        ca = _certificate(
+            ca_name, ca_name, ca_key, ca_key,
+            (x509.BasicConstraints(ca=True, path_length=0), True), (_SIGNS_CERTIFICATES, True),
+        )  # fmt: skip
         here = x509.SubjectAlternativeName(
             [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
         )
-        own = _certificate(x509.Name([]), ca_name, key, ca_key, here)
+        # Python 3.13 looks for the issuer's key in what it verifies.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+        own = _certificate(x509.Name([]), ca_name, key, ca_key, (here, True), (issuer, False))
         private = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         made.certificate.touch(mode=0o600)
         made.certificate.write_bytes(private + own.public_bytes(_PEM))
@@ -56,10 +65,11 @@ def _certificate(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     issuer_key: ec.EllipticCurvePrivateKey,
-    extension: x509.ExtensionType,
+    *extensions: tuple[x509.ExtensionType, bool],
 ) -> x509.Certificate:
+    """`extensions` say of themselves whether they are critical."""
     now = datetime.datetime.now(datetime.UTC)
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -67,9 +77,11 @@ def _certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))  # for hosts whose clock is late
         .not_valid_after(now + datetime.timedelta(days=_DAYS))
-        .add_extension(extension, critical=True)
-        .sign(issuer_key, hashes.SHA256())
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(issuer_key, hashes.SHA256())
 
 
 if __name__ == "__main__":
