@@ -97,14 +97,15 @@ class Leader:
 
     async def _respond(self, session: Session, asked: Asked) -> None:
         try:
-            word = await self._answer(asked) if asked.body else _BUSY
+            word = await self.answer(asked) if asked.body else _BUSY
             await session.send(frame(asked.reply, "", b"", encode(word)))
         except LinkLost as lost:
             log.debug("an answer did not get through", follower=asked.follower, reason=lost.sentence)
         finally:
             self._bytes -= len(asked.body)
 
-    async def _answer(self, asked: Asked) -> msgspec.Struct:
+    async def answer(self, asked: Asked) -> msgspec.Struct:
+        """The answer to one request; a refusal is one as well. Raises nothing."""
         seen = self._status.heard(asked.follower)
         try:
             word = await self._do(asked)
