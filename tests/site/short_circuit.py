@@ -28,6 +28,7 @@ from mra.site.status import SiteStatus
 from mra.site.words import PREFIX, Noted, Report, answer, encode
 from mra.uplink.lane import LaneDrain
 from mra.uplink.pace import Shares
+from mra.uplink.sending import LaneMemory
 from mra.uplink.status import LaneStatus
 from tests.fakes import Crash, DirectOutbox, FakeSaas
 from tests.uplink.site import QUIET_SECONDS, ROOMY, Site
@@ -51,6 +52,17 @@ class LeaderOutbox(DirectOutbox):
             raise outcome
         self.wake()
         return outcome
+
+
+class FollowerOutbox(DirectOutbox):
+    """One whose disk may be slow, so that the leader has the next batch before this one is settled."""
+
+    is_slow = False
+
+    async def run_unit(self, unit: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if self.is_slow:
+            await trio.sleep(1)
+        return await super().run_unit(unit, *args, **kwargs)
 
 
 class Circuit:
@@ -114,6 +126,15 @@ class Node:
         terms.learn(self.site.outbox.connection, term, self.name)
         self.restart()
 
+    def lose_disk(self) -> None:
+        """It begins again with nothing; what it had delivered is forgotten by the count, too."""
+        self.site.outbox.close()
+        for file in self.site.folder.iterdir():
+            file.unlink()
+        self.site.outbox = LeaderOutbox(self.site.outbox.path, ROOMY)
+        self.saas.wipe()
+        self.lead(self.term)
+
     def restart(self) -> None:
         self.site.restart()
         self.leader = Leader(self.name, self.term, self.site.outbox, SiteStatus("leader"))  # type: ignore[arg-type]
@@ -136,6 +157,8 @@ class ShortCircuit:
     def __init__(self, leaders: int = 2) -> None:
         self.nodes = [Node(f"n{number}") for number in range(1, leaders + 1)]
         self.follower = Site(FakeSaas(), ROOMY, lane=LANE, name=FOLLOWER)
+        self.follower.outbox.close()
+        self.follower.outbox = FollowerOutbox(self.follower.outbox.path, ROOMY)
         self._numbers = itertools.count(1)
         self.accepted: list[int] = []
 
@@ -165,17 +188,22 @@ class ShortCircuit:
         crashes_at: int | None = None,
         late: bool = False,
         reports: bool = True,
+        slow: bool = False,
     ) -> None:
         """A session of the follower with one node: until it breaks, its process crashes, or nothing happens."""
         outbox = self.follower.outbox
         outbox.breaks_at, outbox.late = crashes_at, late
+        outbox.is_slow = slow  # type: ignore[attr-defined]
         circuit = Circuit(self.nodes[index].leader, breaks_at, late)
 
         async def session() -> None:
             follower = Follower(FOLLOWER, outbox, SiteStatus("follower"))  # type: ignore[arg-type]
             place = await follower._introduce(circuit)  # type: ignore[arg-type]
             link = BusLink(circuit, FOLLOWER, place.stint, outbox, place.max_payload)  # type: ignore[arg-type]
-            lane = LaneDrain(LANE, outbox, link, Shares(dict.fromkeys(Lane, 1)), LaneStatus())  # type: ignore[arg-type]
+            memory = LaneMemory()
+            memory.pace.limit(4)  # two rows a batch, so that one is settled while the next is on its way
+            shares = Shares(dict.fromkeys(Lane, 1))
+            lane = LaneDrain(LANE, outbox, link, shares, LaneStatus(), memory)  # type: ignore[arg-type]
             with trio.move_on_after(QUIET_SECONDS):
                 await lane.run()
             if reports:
