@@ -46,7 +46,7 @@ class Lab:
     def prepare(self) -> Settings:
         """Fresh files: a SaaS made by the vendor's own command, and what a site is given of it."""
         shutil.rmtree(HOME, ignore_errors=True)
-        HOME.mkdir(parents=True)
+        self.artifacts.mkdir(parents=True)
         authority = Authority.new(HOME / "tls")
         certificate = str(authority.certificate)
         self.saas(
@@ -112,11 +112,10 @@ class Lab:
 
     def start_provisioner(self) -> None:
         """The vendor's service that enrols nodes."""
-        self.start("provisioner", tool("mra"), "saas", "provisioner")
+        self.start("provisioner", tool("mra"), "saas", "provisioner", "--saas", str(self.saas_home))
 
     def start_artifacts(self) -> None:
         """The vendor's HTTPS server, with a certificate of the authority that the agent trusts."""
-        self.artifacts.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "lab.plugins.server", "--root", str(self.artifacts)]
         certificate = str(HOME / "tls" / "server.pem")
         self.start("artifacts", *command, "--certificate", certificate, "--port", str(self.artifacts_port))

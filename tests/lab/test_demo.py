@@ -13,6 +13,7 @@ import pytest
 
 from lab.demonstration import parse
 from lab.over_the_air import Delivery, forged
+from lab.stage import LAB, Lab
 from lab.tally import is_perfect
 from mra.machines import spec
 
@@ -32,6 +33,17 @@ def test_the_demonstration_ends_in_perfect_counts() -> None:
     assert document["plugin"] == {"deployed": "1.0.0", "upgraded": "2.0.0", "tampered": "refused", "removed": True}
     assert set(document["lanes"]) == set(LANES)
     assert sum(lane["accepted"] for lane in document["lanes"].values()) == 3000
+
+
+def test_whatever_is_kept_running_is_known_again_by_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--stop` ends only processes whose command names the lab, so that a recycled process id harms no one."""
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Lab, "start", lambda lab, name, *command: commands.append(command))
+    lab = Lab()
+    for start in (lab.start_saas, lab.start_provisioner, lab.start_artifacts, lab.start_agent):
+        start()
+    assert len(commands) == 4
+    assert all(any(str(LAB) in word for word in command) for command in commands)
 
 
 @pytest.mark.parametrize("fault", ["lost", "duplicated", "reordered"])
