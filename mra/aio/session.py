@@ -164,7 +164,7 @@ class Session:
             await self.send(frame(subject, reply.subject, headers, body))
             return await reply.receive(patience)
 
-    async def subscribe(self, subject: str, receive: Callable[[Message], None], *, queue: str = "") -> None:
+    async def subscribe(self, subject: str, receive: Callable[[Message], object], *, queue: str = "") -> None:
         """Call `receive` (which must not block) for every message on `subject` until the session ends.
 
         Of the subscribers that share a `queue` each message reaches one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import trio
 
@@ -23,9 +23,12 @@ from mra.tokens import callout
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from mra.enrol.messages import Request
     from mra.provisioner.authority import Authority, Customers
     from mra.provisioner.helper import Helper
     from mra.provisioner.ledger import Ledger
+
+T = TypeVar("T")
 
 log = logger("provision")
 QUEUE: Final = "provisioner"  # several services share the work
@@ -73,37 +76,40 @@ async def run_provisioner(
 
 
 async def _listen(nursery: trio.Nursery, session: Session, service: Service, judge: Judge, secret: bytes) -> None:
+    """Start all workers of one session; the server sends them what it has when this returns."""
     door = _Door(session, service)
     desk = _Desk(session, judge, secret)
-    for subject, count, handle in (
-        (callout.SUBJECT, _DOORKEEPERS, door.handle),
-        (f"{REQUEST_SUBJECT}.*", service.workers, desk.handle),
-    ):
+    for number in range(service.workers):
+        nursery.start_soon(_work, desk.waiting, desk.decide, name=f"decide {number}")
+    for subject, handle in ((callout.SUBJECT, door.handle), (f"{REQUEST_SUBJECT}.*", desk.handle)):
         sender, receiver = trio.open_memory_channel[Message](_WAITING)
-        for number in range(count):
+        for number in range(_DOORKEEPERS):
             nursery.start_soon(_work, receiver, handle, name=f"{subject} {number}")
         await session.subscribe(subject, partial(_queue, sender), queue=QUEUE)
     await session.round_trip(_PING_SECONDS)
 
 
-def _queue(sender: trio.MemorySendChannel[Message], message: Message) -> None:
+def _queue(sender: trio.MemorySendChannel[T], item: T) -> bool:
+    """Whether there was room for it."""
     try:
-        sender.send_nowait(message)
+        sender.send_nowait(item)
     except trio.WouldBlock:
         log.once_per(10, "too many nodes ask at once; some are left to ask again")
+        return False
+    return True
 
 
-async def _work(receiver: trio.MemoryReceiveChannel[Message], handle: Callable[[Message], Awaitable[None]]) -> None:
+async def _work(receiver: trio.MemoryReceiveChannel[T], handle: Callable[[T], Awaitable[None]]) -> None:
     """Handle messages one by one; none of them can end the worker but by ending the link."""
-    async for message in receiver:
+    async for item in receiver:
         try:
-            await handle(message)
+            await handle(item)
         except LinkLost:
             raise
         except MraError as error:
             log.once_per(1, "a message is refused", reason=error.sentence)
         except Exception as error:
-            log.failure("a message could not be handled", error, subject=message.subject)
+            log.failure("a message could not be handled", error)
 
 
 class _Door:
@@ -130,27 +136,57 @@ class _Door:
         await self._session.send(frame(message.reply, "", b"", answer.encode()))
 
 
+class _Asked(NamedTuple):
+    """A request that waits for its decision."""
+
+    connection: str
+    reply: str
+    request: Request
+
+
 class _Desk:
-    """Answers nodes that were let in. The subject tells which connection asks; the server vouches for it."""
+    """Answers nodes that were let in. The subject tells which connection asks; the server vouches for it.
+
+    Challenges are answered at once; requests, which may take a slow helper's time, wait for `decide`. A connection has
+    one request under way: nodes repeat theirs while they wait.
+    """
 
     def __init__(self, session: Session, judge: Judge, secret: bytes) -> None:
         self._session = session
         self._judge = judge
         self._secret = secret
+        self._under_way: set[str] = set()
+        self._sender, self.waiting = trio.open_memory_channel[_Asked](_WAITING)
 
     async def handle(self, message: Message) -> None:
         connection = message.subject.removeprefix(f"{REQUEST_SUBJECT}.")
         reply = admission.reply_subject(connection, message.reply)
         try:
             asked = messages.read_ask(message.body)
-            if isinstance(asked, messages.Challenge):
-                body = messages.tell_nonce(admission.make_nonce(self._secret, connection, time.time()))
-            else:
-                body = await self._judge.answer(connection, asked)
         except Refused as error:
-            log.once_per(1, "a request proves nothing", reason=error.sentence)
-            body = messages.tell_error(error.sentence)
+            await self._answer(reply, _told(error))
+            return
+        if isinstance(asked, messages.Challenge):
+            await self._answer(reply, messages.tell_nonce(admission.make_nonce(self._secret, connection, time.time())))
+        elif connection not in self._under_way and _queue(self._sender, _Asked(connection, reply, asked)):
+            self._under_way.add(connection)
+
+    async def decide(self, asked: _Asked) -> None:
+        try:
+            body = await self._judge.answer(asked.connection, asked.request)
+        except Refused as error:
+            body = _told(error)
+        finally:
+            self._under_way.discard(asked.connection)
+        await self._answer(asked.reply, body)
+
+    async def _answer(self, reply: str, body: bytes) -> None:
         await self._session.send(frame(reply, "", b"", body))
+
+
+def _told(error: Refused) -> bytes:
+    log.once_per(1, "a request proves nothing", reason=error.sentence)
+    return messages.tell_error(error.sentence)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> str:

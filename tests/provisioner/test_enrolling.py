@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from mra.aio.session import CredentialsRefused
+from mra.enrol import exchange
 from mra.enrol.exchange import credential_of
 from mra.enrol.keys import NodeKeys, load_or_make_keys
 from mra.enrol.service import ShutdownAsked
@@ -225,6 +226,31 @@ async def test_a_failing_helper_costs_one_node_a_pause_and_nobody_else_anything(
     assert len(helper.asked) == 2  # the second time it was not asked again
     assert 0 < two.retry_after <= one.retry_after + 1
     assert [one["identity"] for one in ledger(saas, records.waiting)] == ["n1"]
+
+
+async def test_a_slow_helper_is_asked_once_however_often_the_node_repeats_itself(saas, tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "ANSWER_SECONDS", (0.1,) * 5 + (20.0,))
+    repeated, asked = trio.Event(), []
+
+    async def slow(question: dict[str, Any]) -> HelperAnswer:
+        asked.append(question["identity"])
+        if question["identity"] == "slow":
+            await repeated.wait()
+        return HelperAnswer()
+
+    outcomes = {}
+
+    async def attempt(name: str) -> None:
+        outcomes[name] = (await Node(tmp_path / name, name, token(saas)).ask()).outcome
+
+    async with serving(saas, slow), trio.open_nursery() as nursery:
+        nursery.start_soon(attempt, "slow")
+        await trio.sleep(0.5)  # five repetitions; with fewer the test would only show less
+        await attempt("quick")
+        assert outcomes == {"quick": "enrolled"}
+        repeated.set()
+    assert outcomes["slow"] == "enrolled"
+    assert sorted(asked) == ["quick", "slow"]
 
 
 async def test_a_helper_can_defer_a_node_or_have_it_stop(saas, tmp_path):
