@@ -12,6 +12,7 @@ import trio
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from mra.aio.addresses import Target, in_any_order, resolve
 from mra.errors import LinkLost, Misconfigured
 from mra.log import logger
 
@@ -101,55 +102,81 @@ async def open_connection(
     on_error: Callable[[Exception], Awaitable[None]],
     on_gone: Callable[[], None],
 ) -> AsyncIterator[Connection]:
-    """Try each server at most twice; close when the block is left, whatever the state of the network.
+    """Try each address of each server, in any order of the servers; close when the block is left, whatever happened.
 
     Raises LinkLost when no server answers, Misconfigured when one refuses who we are. `on_gone` is called when the
     connection is over, `on_error` with what nats-py has to say meanwhile.
     """
-    connection = Connection()
+    connection = await _reach(loop, access, on_error, on_gone)
     try:
-        await _dial(loop, connection, access, on_error, on_gone)
         connection.watch_reader(on_gone)
         connection.limit_unsent()
         yield connection
     finally:
-        await _close(loop, connection)  # a half-made connection is closed by nobody else
+        await _close(loop, connection)
+
+
+async def _reach(
+    loop: Loop, access: Access, on_error: Callable[[Exception], Awaitable[None]], on_gone: Callable[[], None]
+) -> Connection:
+    """The first connection that comes about. Refused credentials are refused by every server, so that ends it."""
+    reasons: list[str] = []
+    for url in in_any_order(access.urls):
+        try:
+            targets = await resolve(url, access.connect_seconds)
+        except LinkLost as reason:
+            reasons.append(str(reason))
+            continue
+        for target in targets:
+            try:
+                return await _dial(loop, url, target, access, on_error, on_gone)
+            except LinkLost as reason:
+                reasons.append(str(reason))
+    raise LinkLost(" ".join(dict.fromkeys(reasons)))
 
 
 async def _dial(
     loop: Loop,
-    connection: Connection,
+    url: str,
+    target: Target,
     access: Access,
     on_error: Callable[[Exception], Awaitable[None]],
     on_gone: Callable[[], None],
-) -> None:
+) -> Connection:
+    connection = Connection()
     reasons: list[str] = []  # nats-py ends with "no servers available", which tells nobody what to mend
+    stands = False
 
     async def note(error: Exception) -> None:
         reasons.append(str(error) or type(error).__name__)
         await on_error(error)
 
     async def gone() -> None:
-        on_gone()
+        if stands:
+            on_gone()
 
-    where = ", ".join(access.urls)
     connection.prove_key(access.nkey)
-    options = _options(access) | _proofs(connection, access)
+    options = _options(access, target) | _proofs(connection, access)
     try:
-        with trio.fail_after(access.connect_seconds * (len(access.urls) + 1)):
+        with trio.fail_after(2 * access.connect_seconds):
             await loop.call(connection.connect, **options, error_cb=note, closed_cb=gone, disconnected_cb=gone)
+        stands = True
     except trio.TooSlowError as error:
-        raise LinkLost(f"No answer from {where}.") from error
+        raise LinkLost(f"No answer from {url}.") from error
     except (NatsError, OSError, trio.BrokenResourceError, ValueError) as error:
         text = reasons[-1] if reasons else str(error) or type(error).__name__
         if any(word in text.lower() for word in _WORDS_OF_REFUSAL) and "timeout" not in text.lower():
             raise CredentialsRefused(f"The SaaS refuses this agent's credentials ({text}): renew them.") from error
-        raise LinkLost(f"No connection to {where} ({text}).") from error
+        raise LinkLost(f"No connection to {url} ({text}).") from error
+    finally:
+        if not stands:
+            await _close(loop, connection)  # a half-made connection is closed by nobody else
+    return connection
 
 
-def _options(access: Access) -> dict[str, Any]:
+def _options(access: Access, target: Target) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "servers": list(access.urls),
+        "servers": [target.url],
         "name": access.name,
         "allow_reconnect": False,
         "max_reconnect_attempts": 1,  # 0 would mean for ever, at nats-py's own pace
@@ -161,6 +188,8 @@ def _options(access: Access) -> dict[str, Any]:
     }
     if access.tls is not None:
         options["tls"] = access.tls
+    if access.tls is not None or target.url.startswith("tls://"):
+        options["tls_hostname"] = target.host
     return options
 
 

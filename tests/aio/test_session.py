@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -16,7 +18,7 @@ from mra.errors import LinkLost, Misconfigured
 from tests.harness.saas import EVENTS, LAB, Saas, open_saas
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.lab
@@ -160,3 +162,66 @@ async def test_words_that_nobody_understands_end_the_connection() -> None:
         with trio.fail_after(20):
             reason = await session.keep_alive(3600)
     assert isinstance(reason, LinkLost)
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable[[], str]], None]]:
+    """A name server of the test's: names, and what is done, in a thread, to find the address of each."""
+    known: dict[str, Callable[[], str]] = {}
+    ask = socket.getaddrinfo
+
+    def getaddrinfo(host: str | bytes, *arguments: Any, **options: Any) -> Any:
+        flags = options.get("flags", arguments[4] if len(arguments) > 4 else 0)
+        name = host.decode() if isinstance(host, bytes) else host
+        if name in known and not flags & socket.AI_NUMERICHOST:
+            host = known[name]()
+        return ask(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return known.__setitem__
+
+
+async def test_a_name_server_that_answers_late_costs_an_attempt_and_no_more(
+    names: Callable[[str, Callable[[], str]], None],
+) -> None:
+    """asyncio loses the cancellation of a look-up, and nats-py's time limit with it: that waited for ever."""
+    answers = threading.Event()
+
+    def late() -> str:
+        answers.wait(60)
+        return "127.0.0.1"
+
+    names("late.example", late)
+    try:
+        with (
+            trio.fail_after(20),
+            pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="name server"), flatten_subgroups=True),
+        ):
+            async with open_session(Access(("nats://late.example:9",), "n1", connect_seconds=0.5)):
+                raise AssertionError("not reached")
+    finally:
+        answers.set()
+
+
+async def test_a_server_is_found_by_its_name(saas: Saas, names: Callable[[str, Callable[[], str]], None]) -> None:
+    names("saas.example", lambda: "127.0.0.1")
+    known = replace(access(saas), urls=(f"nats://saas.example:{saas.port}",))
+    async with open_session(known) as session:
+        assert b'"seq":1' in (await session.request("machine_room.events.lifecycle.x", b"{}", patience=5)).body
+
+
+async def test_another_server_is_tried_when_one_has_no_address_or_does_not_answer(
+    saas: Saas, names: Callable[[str, Callable[[], str]], None]
+) -> None:
+    def unknown() -> str:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    names("nowhere.example", unknown)
+    urls = ("nats://nowhere.example:4222", "nats://127.0.0.1:9", saas.url)
+    async with open_session(replace(access(saas), urls=urls)) as session:
+        assert b'"seq":1' in (await session.request("machine_room.events.lifecycle.x", b"{}", patience=5)).body
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(LinkLost, match=r"nowhere\.example.*127|127.*nowhere\.example"), flatten_subgroups=True
+    ):
+        async with open_session(replace(access(saas), urls=urls[:2])):
+            raise AssertionError("not reached")

@@ -22,6 +22,7 @@ from tests.harness.processes import Child
 from tests.harness.wire import Wire, WireError, open_wire
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
 
 LAB = Path(__file__).resolve().parents[2] / "lab"
@@ -59,13 +60,19 @@ class Saas:
     `directory` holds its store and its log. What changes the store on disk needs the server stopped or killed.
     """
 
-    def __init__(self, directory: Path, configuration: Path = LAB / "nats" / "saas.conf") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        configuration: Path = LAB / "nats" / "saas.conf",
+        tls: ssl.SSLContext | None = None,  # for a configuration that asks for it
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.store = directory / "store"
         self.log = directory / "nats-server.log"
         self.configuration = configuration
+        self._tls = tls
         self.backend = Login("backend", "backend-of-a-test")
         self.customer = "acme"
         self.site = Login(self.customer, "acme-of-a-test")
@@ -170,7 +177,7 @@ class Saas:
     async def connect(self, login: Login | None = None) -> AsyncIterator[Wire]:
         """A connection of the tests' own client, past any proxy; as the backend unless told otherwise."""
         login = login or self.backend
-        async with open_wire(self.port, login.user, login.password) as wire:
+        async with open_wire(self.port, login.user, login.password, tls=self._tls) as wire:
             yield wire
 
     async def create_streams(self, changes: Mapping[str, Any] | None = None) -> None:
@@ -214,10 +221,14 @@ class Saas:
 
 @asynccontextmanager
 async def open_saas(
-    directory: Path, *, streams: bool = True, configuration: Path = LAB / "nats" / "saas.conf"
+    directory: Path,
+    *,
+    streams: bool = True,
+    configuration: Path = LAB / "nats" / "saas.conf",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Saas]:
     """A started server for the length of the block, with the lab's streams unless told otherwise."""
-    saas = Saas(directory, configuration)
+    saas = Saas(directory, configuration, tls)
     try:
         await saas.start()
         if streams:

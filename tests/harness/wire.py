@@ -218,10 +218,17 @@ def _stored(answer: Message) -> Stored:
 
 @asynccontextmanager
 async def open_wire(
-    port: int, user: str, password: str, *, host: str = "127.0.0.1", inbox: str = "_INBOX"
+    port: int,
+    user: str,
+    password: str,
+    *,
+    host: str = "127.0.0.1",
+    inbox: str = "_INBOX",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Wire]:
     """Connect for the length of the block. Raises `OSError` without a server, `WireError` when it refuses."""
-    async with open_proven_wire(port, lambda _: {"user": user, "pass": password}, host=host, inbox=inbox) as wire:
+    login = {"user": user, "pass": password}
+    async with open_proven_wire(port, lambda _: login, host=host, inbox=inbox, tls=tls) as wire:
         yield wire
 
 
