@@ -54,7 +54,8 @@ class Lab:
             "--tls-cert", certificate, "--tls-key", certificate,
         )  # fmt: skip
         text = (LAB / "agent" / "enrolled.toml").read_text()
-        self.config.write_text(text.replace("/lab/var/tls", "tls").replace("/lab/var/agent", "agent"))
+        text = text.replace("/lab/var/ca", "tls").replace("/lab/var/", "")  # places in a container
+        self.config.write_text(text.replace("[agent]", '[agent]\nname = "site1"'))
         return read_settings(self.config)
 
     def saas(self, *words: str, stdin: bytes = b"") -> bytes:

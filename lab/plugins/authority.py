@@ -1,6 +1,8 @@
 """A certificate authority made on the fly, and a certificate of it for a server on this machine.
 
-    python lab/plugins/authority.py DIRECTORY     writes ca.pem, for who connects, and server.pem, key included
+    python lab/plugins/authority.py DIRECTORY [HOST...]
+
+It writes ca.pem, for who connects, and server.pem, key included, for this machine and the names of hosts.
 
 Nothing is done where both are there already. The authority's key is thrown away at once, so nothing else can ever be
 certified with it.
@@ -35,8 +37,8 @@ class Authority:
     certificate: Path
 
     @classmethod
-    def new(cls, directory: Path) -> Authority:
-        """Make an authority and a server's certificate for 127.0.0.1 and localhost, unless they are there."""
+    def new(cls, directory: Path, *hosts: str) -> Authority:
+        """Make an authority and a certificate for 127.0.0.1, localhost and `hosts`, unless they are there."""
         made = cls(directory / "ca.pem", directory / "server.pem")
         if made.ca_file.exists() and made.certificate.exists():
             return made
@@ -48,7 +50,7 @@ class Authority:
             (x509.BasicConstraints(ca=True, path_length=0), True), (_SIGNS_CERTIFICATES, True),
         )  # fmt: skip
         here = x509.SubjectAlternativeName(
-            [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+            [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *map(x509.DNSName, ("localhost", *hosts))]
         )
         # Python 3.13 looks for the issuer's key in what it verifies.
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
@@ -85,4 +87,4 @@ def _certificate(
 
 
 if __name__ == "__main__":
-    Authority.new(Path(sys.argv[1]))
+    Authority.new(Path(sys.argv[1]), *sys.argv[2:])

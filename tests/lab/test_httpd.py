@@ -40,6 +40,7 @@ async def source(tmp_path: Path) -> AsyncIterator[Source]:
     assert APACHE is not None
     root = ["-d", "/usr/lib/apache2"] if APACHE.endswith("apache2") else []  # where Debian keeps the modules
     environment = {
+        "MRA_ARTIFACTS_ADDRESS": "127.0.0.1",
         "MRA_ARTIFACTS_PORT": str(port),
         "MRA_ARTIFACTS_ROOT": str(tmp_path / "www"),
         "MRA_ARTIFACTS_TLS": str(tmp_path / "tls"),
