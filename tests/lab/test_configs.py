@@ -280,10 +280,10 @@ def test_apache_and_what_publishes_agree() -> None:
     assert served["user"].partition(":")[0] in (LAB / "Dockerfile").read_text()
 
 
-NODES = [name for name, service in SERVICES.items() if service["command"] == ["/lab/containers/node"]]
+NODE_SERVICES = [name for name, service in SERVICES.items() if service["command"] == ["/lab/containers/node"]]
 
 
-@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("node", NODE_SERVICES)
 def test_a_node_gets_its_customers_token_and_the_authority_and_nothing_else_of_the_saas(node: str) -> None:
     volumes = {mount.split(":")[0] for mount in SERVICES[node]["volumes"] if not mount.startswith(".")}
     assert volumes == {node, f"{node}-token", "ca"}
