@@ -130,10 +130,13 @@ def ask_daemon(path: Path, what: str, given: Mapping[str, str] | None = None, *,
     return reply["answer"]
 
 
-def poke_daemon(path: Path) -> bool:
-    """Tell a running daemon that there are new rows; return whether there is one. Never raises."""
+def poke_daemon(path: Path, what: str = "wake") -> bool:
+    """Tell a running daemon that there are new rows ("wake"), or that its file is damaged ("examine").
+
+    Return whether there is one. Never raises.
+    """
     try:
-        ask_daemon(path, "wake", patience=1.0)
+        ask_daemon(path, what, patience=1.0)
     except MraError:
         return False
     return True

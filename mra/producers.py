@@ -91,7 +91,14 @@ async def start_producers(
 
     Raises BadInput when there can be no control socket.
     """
-    every = {"facts": facts.tell, "tree": _tree, "wake": partial(_wake, agent.outbox), **answers}
+    outbox = agent.outbox
+    every = {
+        "facts": facts.tell,
+        "tree": _tree,
+        "wake": partial(_wake, outbox),
+        "examine": partial(_examine, outbox),
+        **answers,
+    }
     await nursery.start(run_control, settings.socket, every, name="control")
     agent.start(nursery, "lifecycle", life.run)
     if settings.facts:
@@ -111,4 +118,10 @@ async def _tree() -> object:
 async def _wake(outbox: Outbox) -> bool:
     await trio.lowlevel.checkpoint()
     outbox.wake()
+    return True
+
+
+async def _examine(outbox: Outbox) -> bool:
+    await trio.lowlevel.checkpoint()
+    outbox.doubt()
     return True

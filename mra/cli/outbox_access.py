@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mra.control import poke_daemon
 from mra.outbox import sqlite
 from mra.outbox.opening import open_beside
 from mra.settings import read_settings
@@ -23,12 +24,12 @@ SEQ = click.IntRange(1, 2**63 - 1)
 @contextmanager
 def reading(config: Path) -> Iterator[Connection]:
     """A read-only connection for a block, whatever else has the file open. Raises BadInput, StoreBroken."""
-    path = read_settings(config, secrets=False).database
-    with closing(sqlite.connect_readonly(path)) as connection:
+    settings = read_settings(config, secrets=False)
+    with reporting_damage(settings.socket), closing(sqlite.connect_readonly(settings.database)) as connection:
         try:
             yield connection
         except sqlite.Error as error:
-            raise sqlite.translate(error, path) from error
+            raise sqlite.translate(error, settings.database) from error
 
 
 @contextmanager
@@ -36,6 +37,16 @@ def writing(config: Path) -> Iterator[Connection]:
     """A read-write connection for a block; raises when what was written does not count. Makes no outbox."""
     settings = read_settings(config, secrets=False)
     sqlite.connect_readonly(settings.database).close()  # says what is wrong, and makes nothing
-    with open_beside(settings.database, settings.outbox) as guest:
+    with reporting_damage(settings.socket), open_beside(settings.database, settings.outbox) as guest:
         yield guest.connection
         guest.confirm()
+
+
+@contextmanager
+def reporting_damage(socket: Path) -> Iterator[None]:
+    """Let a running daemon know of damage that is met in a block: its own connections may not have met it yet."""
+    try:
+        yield
+    except sqlite.Damaged:
+        poke_daemon(socket, "examine")
+        raise

@@ -220,12 +220,13 @@ def _hand_over(socket: Path, submissions: Iterable[Submission]) -> Iterator[Rece
 
 def _accept(settings: Settings, groups: Iterable[list[Draft]]) -> Iterator[Receipt]:
     """Accept each group in a transaction of its own."""
+    from mra.cli.outbox_access import reporting_damage
     from mra.clock import now
     from mra.control import poke_daemon
     from mra.outbox.opening import open_beside
     from mra.outbox.store import Request, accept
 
-    with open_beside(settings.database, settings.outbox) as guest:
+    with reporting_damage(settings.socket), open_beside(settings.database, settings.outbox) as guest:
         is_told = False
         for drafts in groups:
             [outcome] = accept(guest.connection, guest.path, [Request(drafts)], settings.outbox, now())

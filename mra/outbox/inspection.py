@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mra.clock import NANOSECONDS
-from mra.outbox import lanes
+from mra.outbox import lanes, sqlite
 from mra.outbox.elapsed import Elapsed
 from mra.outbox.record import Lane, Row, is_intact
 from mra.outbox.sqlite import Error
@@ -79,6 +80,17 @@ class Finding:
 
     lane: str
     problem: str
+
+
+def check_pages(path: Path) -> None:
+    """Raise Damaged when the file's pages, as they lie on the disk, contradict each other. Blocking."""
+    with closing(sqlite.connect_readonly(path)) as connection:
+        try:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except Error as error:
+            raise sqlite.translate(error, path) from error
+    if found != "ok":
+        raise sqlite.damaged(path, " ".join(found.split()))
 
 
 def verify(connection: Connection, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Finding]:

@@ -16,7 +16,7 @@ from mra import clock
 from mra.aio.database import Database, open_database
 from mra.errors import MraError, StoreBroken
 from mra.log import logger
-from mra.outbox import salvage, sqlite, store
+from mra.outbox import inspection, salvage, sqlite, store
 from mra.outbox.ballast import Ballast
 from mra.outbox.opening import prepare
 from mra.outbox.record import Draft, Lane, Receipt
@@ -65,6 +65,7 @@ class Outbox:
         self._progress = trio.Event()
         self._mending = trio.Lock()
         self._generation = 0
+        self._is_doubted = False
 
     async def append(self, draft: Draft) -> Receipt:
         """Accept one record; returns after it is on disk. See `append_many`."""
@@ -142,6 +143,24 @@ class Outbox:
     def progress(self) -> trio.Event:
         """Set at the next unit that changes what is settled: take it, look, and wait for it, in this order."""
         return self._progress
+
+    def doubt(self) -> None:
+        """Somebody else says that the file is damaged; the next `examine` finds out."""
+        self._is_doubted = True
+
+    async def examine(self) -> None:
+        """When the file is in doubt, look at it as it lies on the disk, and mend it where it is damaged.
+
+        Our own connections may go on for long with pages that they remember, while every other process is refused.
+        """
+        if not self._is_doubted:
+            return
+        generation = self._generation
+        try:
+            await trio.to_thread.run_sync(inspection.check_pages, self.path)
+        except sqlite.Damaged as error:
+            await self._mend(error, generation)
+        self._is_doubted = False
 
     async def wait_empty(self) -> None:
         """Wait until no lane has anything to send; parked rows and held lanes do not count."""

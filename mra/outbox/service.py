@@ -77,10 +77,11 @@ async def report_losses(outbox: Outbox, identity: str) -> int:
 
 
 async def run_watch(outbox: Outbox) -> None:
-    """Notice rows that other processes wrote. Who can, pokes the daemon's socket; this is for those who cannot."""
+    """Notice rows that other processes wrote, and damage that they met. Who can, pokes the daemon's socket."""
     version = None
     while True:
         try:
+            await outbox.examine()
             found = await outbox.read(_data_version)
         except Unavailable:
             found = None

@@ -72,12 +72,17 @@ def translate(error: Exception, path: Path | str) -> StoreBroken | Busy:
     if code == _FULL or (code in (_IOERR, _CANTOPEN) and _disk_is_full(path)):
         return DiskFull(f"No room to write {path}: free disk space or raise outbox.max_bytes.")
     if code in (_CORRUPT, _NOTADB):
-        return Damaged(f"{path} is damaged ({error}): it will be salvaged, and the damaged file kept beside it.")
+        return damaged(path, str(error))
     if code in (_BUSY, _LOCKED, _PROTOCOL):
         return Busy(f"{path} is locked by another process: try again, or look for a program that keeps it open.")
     if code in (_READONLY, _CANTOPEN, _PERM):
         return StoreBroken(f"{path} cannot be opened or written ({error}): check its owner, mode and file system.")
     return StoreBroken(f"{path} failed ({error}).")
+
+
+def damaged(path: Path | str, what: str) -> Damaged:
+    """The error for a file whose pages contradict each other."""
+    return Damaged(f"{path} is damaged ({what}): it will be salvaged, and the damaged file kept beside it.")
 
 
 def _disk_is_full(path: Path | str) -> bool:

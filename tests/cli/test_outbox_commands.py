@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mra.cli import outbox, outbox_access
 from mra.outbox import drain, inspection, operator
 from mra.outbox.record import Lane
 from tests.outbox.desk import Desk
@@ -292,7 +293,12 @@ def test_a_configuration_that_is_not_there_is_named(shell: Shell, words: list[st
 
 
 @pytest.mark.parametrize("words", [*READING, *WRITING], ids=" ".join)
-def test_a_damaged_page_is_a_sentence(shell: Shell, words: list[str]) -> None:
+def test_a_damaged_page_is_a_sentence_and_the_daemon_hears_of_it(
+    shell: Shell, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    for module in (outbox, outbox_access):
+        monkeypatch.setattr(module, "poke_daemon", lambda _, what="wake": told.append(what))
     with Desk.open(shell.database) as desk:
         desk.accept(LANE, *(bytes(1000) for _ in range(100)))
         drain.park(desk.connection, LANE, [1], "refused")
@@ -307,6 +313,8 @@ def test_a_damaged_page_is_a_sentence(shell: Shell, words: list[str]) -> None:
         assert (done.status, done.err) == (1, "")
     elif words != ["vacuum"]:
         assert "is damaged" in done.complains(75)
+    if words != ["vacuum"]:
+        assert told == ["examine"]
 
 
 def test_another_writer_is_waited_for_and_named_when_it_takes_too_long(shell: Shell, lived: Desk) -> None:
