@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003 - a dataclass has it
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
-from mra.aio.session import Session, open_session
+from mra.aio.session import Access, Session, open_session
+from mra.config.mirror import Mirror
 from mra.errors import LinkLost
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.policy import OutboxSettings
 from mra.site import keys, terms
 from mra.site.bus import BusSettings, run_bus
+from mra.site.desired import VERB as DESIRED
+from mra.site.desired import DesiredDesk
+from mra.site.governors import VERB as GOVERNOR
+from mra.site.governors import SlotDesk
 from mra.site.inbox import Content
 from mra.site.leader import Leader
 from mra.site.link import BusLink
@@ -24,7 +30,6 @@ from tests.harness.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from mra.outbox.record import Lane
     from mra.outbox.sqlite import Connection
@@ -44,6 +49,9 @@ class BusSite:
     link: BusLink
     stint: Stint
     url: str
+    directory: Path
+    mirror: Mirror  # the leader's
+    slots: SlotDesk
     status: SiteStatus = field(default_factory=lambda: SiteStatus("leader"))
 
 
@@ -59,6 +67,11 @@ def ids_at_leader(connection: Connection, follower: str, lane: Lane) -> list[str
     for (body,) in batches:
         found += [row.id for row in msgspec.msgpack.decode(body, type=Content).rows]
     return found
+
+
+def access_of(site: BusSite, name: str) -> Access:
+    """How a follower reaches the bus."""
+    return keys.access([site.url], name, site.directory / f"{name}-keys", keys.FOLLOWER)
 
 
 async def wait_listening(port: int) -> None:
@@ -83,6 +96,7 @@ async def say_hello(session: Session, name: str, stint: str, **said: object) -> 
 @asynccontextmanager
 async def open_bus_site(directory: Path, *names: str, settings: OutboxSettings = SETTINGS) -> AsyncIterator[BusSite]:
     """A leader with its bus, and one follower for each name; the first one is connected, in a stint."""
+    customer = "acme"
     at_leader = directory / "leader-keys"
     keys.make_site(at_leader, ["127.0.0.1"])
     for name in names:
@@ -102,7 +116,11 @@ async def open_bus_site(directory: Path, *names: str, settings: OutboxSettings =
             open_session(keys.access([url], "leader", at_leader, keys.LEADER)) as own,
             open_session(keys.access([url], names[0], directory / f"{names[0]}-keys", keys.FOLLOWER)) as session,
         ):
-            nursery.start_soon(Leader("leader", 1, leader, status).serve, own)
+            mirror = Mirror(leader, customer)
+            desk, slots = DesiredDesk(leader, mirror), SlotDesk(leader, 1)
+            answers = {DESIRED: desk.answer, GOVERNOR: slots.answer}
+            nursery.start_soon(Leader("leader", 1, leader, status, answers).serve, own)  # type: ignore[arg-type]
+            nursery.start_soon(desk.feed, own)
             stint = await outbox.run_unit(terms.join, 1, "leader")
             with trio.fail_after(READY_SECONDS):
                 while True:
@@ -112,5 +130,5 @@ async def open_bus_site(directory: Path, *names: str, settings: OutboxSettings =
                     except LinkLost:  # nobody listens yet
                         await trio.sleep(0.02)
             link = BusLink(session, names[0], stint, outbox, welcome.max_payload, patience=lambda lane: 5)
-            yield BusSite(leader, outbox, session, link, stint, url, status)
+            yield BusSite(leader, outbox, session, link, stint, url, directory, mirror, slots, status)
             nursery.cancel_scope.cancel()
