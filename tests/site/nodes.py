@@ -82,6 +82,7 @@ async def open_nodes(
     followers: int,
     leaders: int = 1,
     saas_port: int | None = None,
+    customer: str | None = None,
     tables: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> AsyncIterator[Nodes]:
     """Nodes that are not started yet: n1 leads, the next `leaders - 1` may lead after it, the others follow."""
@@ -111,6 +112,8 @@ async def open_nodes(
                 table["listen"] = f"127.0.0.1:{ports[name]}"
             else:
                 site.tables["saas"] = {}
+            if customer:
+                site.configure({"saas": {"customer": customer}})
             site.configure({**QUIET, "site": table})
             sites[name] = site
         yield Nodes(sites, ports)

@@ -10,8 +10,9 @@ import trio
 
 from mra.aio.session import Access, open_session
 from mra.outbox.record import Lane
+from mra.saas import config
 from mra.saas.verify import verify_stream
-from tests.chaos.ending import count_perfect
+from tests.chaos.ending import count_perfect, until
 from tests.harness.saas import STREAMS, Saas, open_saas
 from tests.site.nodes import Nodes, open_nodes
 
@@ -77,3 +78,36 @@ async def test_a_full_leader_leaves_rows_with_their_follower(saas: Saas, nodes: 
     await saas.start()
     await nodes.drained("n1", "n2")
     assert await count_perfect("leader full", saas, nodes.accepted()) == 300
+
+
+async def order(saas: Saas, key: str, value: object) -> None:
+    """Desired state, as the SaaS writes it."""
+    async with open_session(Access((saas.url,), "vendor", saas.backend.user, saas.backend.password)) as session:
+        await config.put(session, saas.customer, key, json.dumps(value).encode())
+
+
+@pytest.mark.timeout(150)
+async def test_a_site_is_told_who_leads_and_works_on_without_the_saas(saas: Saas, tmp_path: Path) -> None:
+    await order(saas, "limits", {"most": 3})
+    async with open_nodes(tmp_path, saas, followers=1, leaders=2, customer=saas.customer) as nodes:
+        await nodes.start()
+        await until(lambda status: status["desired"]["keys"] == 1, nodes["n3"], 60)
+        for name in ("n1", "n2", "n3"):
+            await nodes[name].produce(nodes[name].load(count=20))
+        await order(saas, "site.leader", {"leader": "n2", "term": 2})
+        await until(lambda status: status["site"]["leader"] == "n2", nodes["n3"], 60)
+        assert (await nodes["n2"].status())["site"]["role"] == "leader"
+        assert (await nodes["n1"].status())["site"]["role"] == "former"
+        for name in ("n1", "n2", "n3"):
+            await nodes[name].produce(nodes[name].load(count=20))
+        await nodes.drained()
+        await saas.kill()
+        await nodes["n3"].kill()
+        await nodes.start("n3")
+        await until(lambda status: status["desired"]["state"] == "following", nodes["n3"], 60)
+        await nodes["n3"].produce(nodes["n3"].load(count=20))
+        await until(lambda status: not status["lanes"]["events"]["waiting"], nodes["n3"], 60)
+        assert (await nodes["n2"].status())["lanes"]["events"]["waiting"] >= 20
+        await saas.start()
+        await nodes.drained()
+        assert await count_perfect("told who leads", saas, nodes.accepted()) == (2 * 3 + 1) * 4 * 20
