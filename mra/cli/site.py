@@ -120,6 +120,11 @@ def ls(config: Path, as_json: bool) -> None:
         show.print_json(document)
         return
     show.pairs(summary(document))
+    print_followers(document)
+
+
+def print_followers(document: dict[str, Any]) -> None:
+    """A leader's followers: last contact and lag."""
     show.table(
         ("Follower", "Last contact", "Waiting", "Taken", "Unsettled", "Last error"),
         [

@@ -8,6 +8,7 @@ import click
 
 from mra.cli import show
 from mra.cli.options import config_option, json_option
+from mra.cli.site import print_followers
 from mra.cli.site import summary as site_summary
 from mra.units import show_duration, show_size
 
@@ -106,6 +107,9 @@ def _print(document: dict[str, Any]) -> None:
         ],
         empty="No lanes.",
     )
+    if (place := document.get("site")) and place["followers"]:
+        click.echo()
+        print_followers(place)
     _print_problems(document)
 
 
