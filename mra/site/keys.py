@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 _PEM = serialization.Encoding.PEM
 _YEARS = 20
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 CA, CA_KEY, SERVER, LEADER, FOLLOWER, ROSTER = (
     "ca.pem", "ca.key", "server.pem", "leader.seed", "follower.seed", "followers",
 )  # fmt: skip
@@ -136,7 +140,7 @@ def _check_name(name: str) -> str:
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> bytes:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of a site of mra")])
-    return _certificate(name, name, key, key, x509.BasicConstraints(ca=True, path_length=0))
+    return _certificate(name, name, key, key, x509.BasicConstraints(ca=True, path_length=0), _SIGNS_CERTIFICATES)
 
 
 def _server(directory: Path, hosts: Sequence[str]) -> bytes:
@@ -161,10 +165,11 @@ def _certificate(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     issuer_key: ec.EllipticCurvePrivateKey,
-    extension: x509.ExtensionType,
+    *extensions: x509.ExtensionType,
 ) -> bytes:
+    """The extensions are critical. Beside them stand both keys' identifiers, which Python 3.13 asks for."""
     now = datetime.datetime.now(datetime.UTC)
-    made = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
@@ -172,10 +177,12 @@ def _certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=365))  # for nodes whose clock is late
         .not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
-        .add_extension(extension, critical=True)
-        .sign(issuer_key, hashes.SHA256())
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
-    return made.public_bytes(_PEM)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=True)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(_PEM)
 
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
