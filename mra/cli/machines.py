@@ -56,7 +56,13 @@ def _kinds() -> Mapping[str, WatcherKind]:
 @config_option
 @json_option
 def ls(config: Path, as_json: bool) -> None:
-    """List the machines of the running daemon, also those that may not or cannot run, and why."""
+    """List the machines of the running daemon, also those that may not or cannot run, and why.
+
+    \b
+    Examples:
+      mra machines ls
+      mra machines ls --json
+    """
     found = _ask(config, "ls")
     if as_json:
         show.print_json(found)
@@ -85,7 +91,12 @@ def _problem(machine: Mapping[str, Any]) -> str | None:
 @json_option
 @click.argument("name")
 def show_machine(config: Path, as_json: bool, name: str) -> None:
-    """Show one machine and its watchers; NAME is a name, directory or instance."""
+    """Show one machine and its watchers; NAME is a name, directory or instance.
+
+    \b
+    Example:
+      mra machines show pump
+    """
     found = _ask(config, "show", name=name)
     if as_json:
         show.print_json(found)
@@ -114,7 +125,12 @@ def show_machine(config: Path, as_json: bool, name: str) -> None:
 @click.argument("name")
 @click.argument("transition")
 def transition(config: Path, as_json: bool, name: str, transition: str) -> None:
-    """Fire TRANSITION of the machine NAME; refused when its state does not allow that."""
+    """Fire TRANSITION of the machine NAME; refused when its state does not allow that.
+
+    \b
+    Example:
+      mra machines transition pump start
+    """
     found = _ask(config, "transition", name=name, event=transition)
     if as_json:
         show.print_json(found)
@@ -127,7 +143,12 @@ def transition(config: Path, as_json: bool, name: str, transition: str) -> None:
 @json_option
 @click.argument("name")
 def data(config: Path, as_json: bool, name: str) -> None:
-    """Show what the machine NAME remembers; without a daemon NAME is its directory's name."""
+    """Show what the machine NAME remembers; without a daemon NAME is its directory's name.
+
+    \b
+    Example:
+      mra machines data pump
+    """
     settings = read_settings(config, secrets=False)
     try:
         found = ask_daemon(settings.socket, "machines.data", {"name": name})
@@ -156,7 +177,12 @@ def _kept(directory: Path) -> dict[str, Any]:
 @click.argument("name")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many events.")
 def history(config: Path, as_json: bool, name: str, limit: int) -> None:
-    """Show the last events of the machine NAME that the outbox still holds; works with the daemon up or down."""
+    """Show the last events of the machine NAME that the outbox still holds; works with the daemon up or down.
+
+    \b
+    Example:
+      mra machines history pump --limit 50
+    """
     with closing(sqlite.connect_readonly(read_settings(config, secrets=False).database)) as connection:
         found = machine_events.newest(connection, name, limit)
     if as_json:
@@ -175,7 +201,13 @@ def history(config: Path, as_json: bool, name: str, limit: int) -> None:
 @click.argument("name", required=False)
 @click.option("--count", type=click.IntRange(1), help="End after this many events.")
 def watch(config: Path, as_json: bool, name: str | None, count: int | None) -> None:
-    """Show events of the machine NAME, or of all, as they are accepted, until interrupted."""
+    """Show events of the machine NAME, or of all, as they are accepted, until interrupted.
+
+    \b
+    Examples:
+      mra machines watch pump
+      mra machines watch --json --count 1
+    """
     for number, event in enumerate(_follow(config, name), 1):
         line = f"{show.moment(event['wall'])}  {event['data']['machine']}  {machine_events.sentence(event)}"
         click.echo(json.dumps(event) if as_json else line)
@@ -203,6 +235,10 @@ def validate(as_json: bool, directory: Path) -> int:
     """Check the machine in DIRECTORY, or all machines below it; exit code 1 when one of them cannot run.
 
     Every problem is named with its line, key and reason. Advice, such as a key that nothing reads, stops no machine.
+
+    \b
+    Example:
+      mra machines validate /var/lib/mra/machines
     """
     verdicts = judge(directory, _kinds())
     if as_json:

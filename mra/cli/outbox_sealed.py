@@ -109,6 +109,10 @@ def exports(config: Path, as_json: bool) -> None:
 
     Their rows are kept from every policy for outbox.export_hold, counted from the oldest of a lane's files; "Kept" says
     whether they still are.
+
+    \b
+    Example:
+      mra outbox exports
     """
     with reading(config) as connection:
         found = inspection.exports(connection)

@@ -41,7 +41,12 @@ def provision() -> None:
 @config_option
 @json_option
 def provision_status(config: Path, as_json: bool) -> None:
-    """Show how the enrolment stands, with the daemon up or down: customer, keys, token, and what was tried last."""
+    """Show how the enrolment stands, with the daemon up or down: customer, keys, token, and what was tried last.
+
+    \b
+    Example:
+      mra provision status
+    """
     from mra.control import ask_daemon
     from mra.enrol.report import report
     from mra.settings import read_settings
@@ -65,6 +70,10 @@ def provision_rekey(config: Path, as_json: bool) -> None:
     """Make a new identity key; the SaaS accepts it at the next start, as the old key vouches for it.
 
     The daemon has to be stopped. The old key is removed once the SaaS has accepted the new one.
+
+    \b
+    Example:
+      mra provision rekey
     """
     from mra.enrol.keys import replace_identity_key
     from mra.lock import daemon_lock

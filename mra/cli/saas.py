@@ -65,7 +65,13 @@ saas.add_command(events)
 
 @saas.group()
 def streams() -> None:
-    """The three streams of rows, the governors' stream, and the CONFIG bucket."""
+    """The three streams of rows, the governors' stream, and the CONFIG bucket.
+
+    \b
+    Examples:
+      mra saas streams apply
+      mra saas streams check
+    """
 
 
 @streams.command("apply")
@@ -103,7 +109,12 @@ def streams_apply(reach: Reach, as_json: bool, folder: Path | None, replicas: in
 @access_options
 @json_option
 def streams_check(reach: Reach, as_json: bool) -> None:
-    """Name what about the running streams breaks a promise; exit code 1 when something does."""
+    """Name what about the running streams breaks a promise; exit code 1 when something does.
+
+    \b
+    Example:
+      mra saas streams check
+    """
     from mra.saas.streams import check
 
     problems = with_session(reach.access(), check)
@@ -161,7 +172,13 @@ def verify(
     customer: str | None,
     names: tuple[str, ...],
 ) -> None:
-    """Prove from the streams alone that every lane is complete, or name the missing ranges; exit code 1 then."""
+    """Prove from the streams alone that every lane is complete, or name the missing ranges; exit code 1 then.
+
+    \b
+    Examples:
+      mra saas verify
+      mra saas verify --customer acme --json | jq .complete
+    """
     from mra.saas import verify as verification
     from mra.saas.streams import LANE_STREAMS, check
 

@@ -48,7 +48,12 @@ def read_input(file: Path, most: int = 8 * 1024 * 1024) -> bytes:
 @click.argument("key")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True), default="-")
 def config_put(reach: Reach, as_json: bool, customer: str, key: str, file: Path) -> None:
-    """Store FILE (or standard input) as the value of KEY for all agents of CUSTOMER."""
+    """Store FILE (or standard input) as the value of KEY for all agents of CUSTOMER.
+
+    \b
+    Example:
+      mra saas config put acme limits limits.json
+    """
     from mra.saas.config import put
 
     account = reach.customer(customer)
@@ -66,7 +71,12 @@ def config_put(reach: Reach, as_json: bool, customer: str, key: str, file: Path)
 @click.argument("customer")
 @click.argument("key")
 def config_get(reach: Reach, as_json: bool, customer: str, key: str) -> None:
-    """Print the value of KEY, byte for byte; exit code 1 when there is none."""
+    """Print the value of KEY, byte for byte; exit code 1 when there is none.
+
+    \b
+    Example:
+      mra saas config get acme limits > limits.json
+    """
     from mra.saas.config import get
 
     account = reach.customer(customer)
@@ -87,7 +97,12 @@ def config_get(reach: Reach, as_json: bool, customer: str, key: str) -> None:
 @click.argument("customer")
 @click.argument("key")
 def config_rm(reach: Reach, as_json: bool, customer: str, key: str) -> None:
-    """Remove KEY for all agents of CUSTOMER; removing what is not there succeeds."""
+    """Remove KEY for all agents of CUSTOMER; removing what is not there succeeds.
+
+    \b
+    Example:
+      mra saas config rm acme limits
+    """
     from mra.saas.config import remove
 
     account = reach.customer(customer)
@@ -103,7 +118,12 @@ def config_rm(reach: Reach, as_json: bool, customer: str, key: str) -> None:
 @json_option
 @click.argument("customer")
 def config_ls(reach: Reach, as_json: bool, customer: str) -> None:
-    """List the keys of CUSTOMER and their revisions."""
+    """List the keys of CUSTOMER and their revisions.
+
+    \b
+    Example:
+      mra saas config ls acme
+    """
     from mra.saas.config import ls
 
     account = reach.customer(customer)

@@ -57,7 +57,12 @@ def customer() -> None:
 @limit_options
 @click.argument("name")
 def customer_add(reach: Reach, as_json: bool, name: str, **limits: Any) -> None:
-    """Add a customer, and tell the running server. Adding it again tells the server again."""
+    """Add a customer, and tell the running server. Adding it again tells the server again.
+
+    \b
+    Example:
+      mra saas customer add acme --rows 20GiB
+    """
     from mra.saas.config import begin
 
     registry = reach.registry()
@@ -76,7 +81,12 @@ def customer_add(reach: Reach, as_json: bool, name: str, **limits: Any) -> None:
 @directory_option
 @json_option
 def customer_ls(reach: Reach, as_json: bool) -> None:
-    """List the customers and their limits."""
+    """List the customers and their limits.
+
+    \b
+    Example:
+      mra saas customer ls
+    """
     found = reach.registry().all()
     if as_json:
         show.print_json([_document(one) for one in found])
@@ -100,7 +110,12 @@ def customer_ls(reach: Reach, as_json: bool) -> None:
 @limit_options
 @click.argument("name")
 def customer_limit(reach: Reach, as_json: bool, name: str, **limits: Any) -> None:
-    """Change the limits that are given, and leave the others; connections beyond a new limit are cut."""
+    """Change the limits that are given, and leave the others; connections beyond a new limit are cut.
+
+    \b
+    Example:
+      mra saas customer limit acme --connections 200
+    """
     import msgspec
 
     def alter(one: Customer) -> Customer:
@@ -115,7 +130,12 @@ def customer_limit(reach: Reach, as_json: bool, name: str, **limits: Any) -> Non
 @click.option("--reason", default="", help="Why, for those who look later.")
 @click.argument("name")
 def customer_suspend(reach: Reach, as_json: bool, name: str, reason: str) -> None:
-    """Cut a customer's connections and refuse new ones; its nodes keep what they accept until it is resumed."""
+    """Cut a customer's connections and refuse new ones; its nodes keep what they accept until it is resumed.
+
+    \b
+    Example:
+      mra saas customer suspend acme --reason "unpaid since March"
+    """
     import msgspec
 
     def alter(one: Customer) -> Customer:
@@ -129,7 +149,12 @@ def customer_suspend(reach: Reach, as_json: bool, name: str, reason: str) -> Non
 @json_option
 @click.argument("name")
 def customer_resume(reach: Reach, as_json: bool, name: str) -> None:
-    """Let a suspended customer connect again."""
+    """Let a suspended customer connect again.
+
+    \b
+    Example:
+      mra saas customer resume acme
+    """
     import msgspec
 
     change(reach, as_json, name, lambda one: msgspec.structs.replace(one, suspended=False, reason=""), "is resumed")
@@ -169,7 +194,12 @@ def customer_remove(reach: Reach, as_json: bool, name: str, force: bool, purge: 
 @system_options
 @json_option
 def customer_push(reach: Reach, as_json: bool) -> None:
-    """Tell the server every account again, as after it lost its files; what it has already stays as it is."""
+    """Tell the server every account again, as after it lost its files; what it has already stays as it is.
+
+    \b
+    Example:
+      mra saas customer push
+    """
     names = [one.name for one in reach.registry().all()]
     follow(reach, names, with_fixed=True)
     if as_json:

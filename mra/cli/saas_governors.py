@@ -38,7 +38,12 @@ def governors() -> None:
     help="How long a slot stays taken when its holder is cut off or killed; holders renew it meanwhile.",
 )
 def governors_set(reach: Reach, as_json: bool, customer: str, governor: str, slots: int, lease: str) -> None:
-    """Create GOVERNOR for CUSTOMER, or change it. Slots that are held stay held."""
+    """Create GOVERNOR for CUSTOMER, or change it. Slots that are held stay held.
+
+    \b
+    Example:
+      mra saas governors set acme updates --slots 5 --lease 10m
+    """
     from mra.governors.slots import Capacity, check_capacity
     from mra.saas.governors import put
 
@@ -59,7 +64,12 @@ def governors_set(reach: Reach, as_json: bool, customer: str, governor: str, slo
 @json_option
 @click.argument("customer", required=False)
 def governors_ls(reach: Reach, as_json: bool, customer: str | None) -> None:
-    """List governors, of CUSTOMER or of all, and who holds their slots."""
+    """List governors, of CUSTOMER or of all, and who holds their slots.
+
+    \b
+    Example:
+      mra saas governors ls acme
+    """
     from mra.saas.governors import ls
 
     account = reach.customer(customer) if customer else None
@@ -109,7 +119,13 @@ def governors_ls(reach: Reach, as_json: bool, customer: str | None) -> None:
 def governors_evict(
     reach: Reach, as_json: bool, customer: str, governor: str, slots: tuple[int, ...], every: bool
 ) -> None:
-    """Free SLOTS of GOVERNOR, whoever holds them. What the holders do goes on."""
+    """Free SLOTS of GOVERNOR, whoever holds them. What the holders do goes on.
+
+    \b
+    Examples:
+      mra saas governors evict acme updates 1 2
+      mra saas governors evict acme updates --all
+    """
     from mra.saas.governors import evict
 
     account = reach.customer(customer)
@@ -132,7 +148,12 @@ def governors_evict(
 @click.argument("customer")
 @click.argument("governor")
 def governors_rm(reach: Reach, as_json: bool, customer: str, governor: str) -> None:
-    """Remove GOVERNOR; machines that need it then fail at once. Removing what is not there succeeds."""
+    """Remove GOVERNOR; machines that need it then fail at once. Removing what is not there succeeds.
+
+    \b
+    Example:
+      mra saas governors rm acme updates
+    """
     from mra.saas.governors import remove
 
     account = reach.customer(customer)

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 @click.option("--node", "nodes", multiple=True, help="Name of a node; every key it ever had is revoked.")
 @click.option("--key", "users", multiple=True, help="Public key of a user (U...).")
 def customer_deny(reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...]) -> None:
-    """Cut nodes or keys of a customer, and give them no token any more."""
+    """Cut nodes or keys of a customer, and give them no token any more.
+
+    \b
+    Example:
+      mra saas customer deny acme --node web-1
+    """
     _deny(reach, as_json, name, nodes, users, "denies them", lambda denied, named: denied | named)
 
 
@@ -39,7 +44,12 @@ def customer_deny(reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...]
 @click.option("--node", "nodes", multiple=True, help="Name of a node that was denied.")
 @click.option("--key", "users", multiple=True, help="Public key of a user that was denied.")
 def customer_allow(reach: Reach, as_json: bool, name: str, nodes: tuple[str, ...], users: tuple[str, ...]) -> None:
-    """Take `deny` back: the tokens count again, as long as they have not expired."""
+    """Take `deny` back: the tokens count again, as long as they have not expired.
+
+    \b
+    Example:
+      mra saas customer allow acme --node web-1
+    """
     _deny(reach, as_json, name, nodes, users, "allows them", lambda denied, named: denied - named)
 
 

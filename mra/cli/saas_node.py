@@ -30,7 +30,13 @@ def node() -> None:
 @click.option("--waiting", is_flag=True, help="Nodes whose last attempt failed, and why.")
 @click.argument("name", required=False)
 def node_ls(reach: Reach, as_json: bool, waiting: bool, name: str | None) -> None:
-    """Enrolled nodes; of customer NAME only, if given."""
+    """Enrolled nodes; of customer NAME only, if given.
+
+    \b
+    Examples:
+      mra saas node ls acme
+      mra saas node ls --waiting
+    """
     from mra.provisioner import records
 
     with closing(ledger_of(reach)) as ledger:
@@ -61,6 +67,10 @@ def node_forget(reach: Reach, as_json: bool, name: str, identity: str) -> None:
     """Let another key enrol as IDENTITY of customer NAME, as after a node lost its disk.
 
     What the old key has still counts until it expires; the command says how to revoke it.
+
+    \b
+    Example:
+      mra saas node forget acme web-1
     """
     from mra.provisioner.records import forget_node
 

@@ -87,6 +87,10 @@ def plugins_sign(seed_file: Path, file: Path, serial: int | None, without_serial
 
     Each plugin has `name`, `source`, `checksum` and `verify_checksum`, and may have `username`, `password`, `match` and
     `governor`. Agents refuse a serial that is not greater than the last one they accepted.
+
+    \b
+    Example:
+      mra saas plugins sign plugins.json --seed plugins.seed -o signed.json
     """
     import msgspec
 
@@ -121,6 +125,10 @@ def plugins_publish(reach: Reach, as_json: bool, customer: str, file: Path) -> N
 
     What their agents would refuse for its form or its serial is refused here. The signature is theirs to judge: they
     know the key.
+
+    \b
+    Example:
+      mra saas plugins publish acme signed.json
     """
     from mra.cli.plugin_lists import check_newer, newest
     from mra.machines import spec
@@ -155,6 +163,10 @@ def plugins_rollback(
 
     The bucket keeps the last five; `mra saas plugins ls CUSTOMER --history` shows them. Running this twice goes back
     and forth.
+
+    \b
+    Example:
+      mra saas plugins rollback acme --seed plugins.seed
     """
     from mra.cli.plugin_lists import earlier, newest
     from mra.machines import spec
@@ -181,7 +193,12 @@ def plugins_rollback(
 @click.argument("customer")
 @click.option("--history", "with_history", is_flag=True, help="The lists that can be brought back, newest last.")
 def plugins_ls(reach: Reach, as_json: bool, customer: str, with_history: bool) -> None:
-    """List what the agents of CUSTOMER shall deploy; passwords are not shown."""
+    """List what the agents of CUSTOMER shall deploy; passwords are not shown.
+
+    \b
+    Example:
+      mra saas plugins ls acme --history
+    """
     from mra.cli.plugin_lists import picture
     from mra.saas import config
 

@@ -68,6 +68,7 @@ def token_make(
 
     \b
     Examples:
+      mra saas token make acme --role tools --validity 30d --nodes 20
       mra saas token acme --role tools --validity 30d --nodes 20
     """
     from mra.enrol.names import check_identity
@@ -113,7 +114,12 @@ def token_make(
 @json_option
 @click.argument("name", required=False)
 def token_ls(reach: Reach, as_json: bool, name: str | None) -> None:
-    """Every token that was made here or revoked, and how many nodes it enrolled; of customer NAME only, if given."""
+    """Every token that was made here or revoked, and how many nodes it enrolled; of customer NAME only, if given.
+
+    \b
+    Example:
+      mra saas token ls acme
+    """
     from mra.provisioner.records import tokens
 
     with closing(ledger_of(reach)) as ledger:
@@ -136,7 +142,12 @@ def token_ls(reach: Reach, as_json: bool, name: str | None) -> None:
 @json_option
 @click.argument("token_id", metavar="ID")
 def token_revoke(reach: Reach, as_json: bool, token_id: str) -> None:
-    """Have a token enrol nobody any more. Nodes that it enrolled stay enrolled; `mra saas customer deny` cuts one."""
+    """Have a token enrol nobody any more. Nodes that it enrolled stay enrolled; `mra saas customer deny` cuts one.
+
+    \b
+    Example:
+      mra saas token revoke 0123456789abcdef
+    """
     from mra.provisioner.records import revoke_token
     from mra.tokens.ksuid import time_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,31 @@ def test_the_script_completes_the_agents_own_name(
     script = capsys.readouterr().out
     assert f"{variable}={shell}_complete" in script
     assert name in script.replace(variable, "")
+
+
+ASK = {
+    "bash": 'eval "$SCRIPT"; COMP_WORDS=(mra outb); COMP_CWORD=1; _mra_completion mra outb mra; echo "${COMPREPLY[@]}"',
+    "zsh": 'autoload -U compinit && compinit -u; eval "$SCRIPT"; [[ -n ${_comps[mra]} ]] && echo outbox',
+    "fish": 'eval "$SCRIPT"; complete --do-complete "mra outb"',
+}
+
+
+@pytest.mark.parametrize("shell", ASK)
+def test_a_real_shell_takes_the_script_and_completes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, shell: str
+) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell} here")
+    (tmp_path / "mra").write_text(f'#!/bin/sh\nexec {sys.executable} -m mra.cli.main "$@"\n')
+    (tmp_path / "mra").chmod(0o755)
+    assert Agent(Options("mra")).invoke(["completion", shell]) == 0
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "SCRIPT": capsys.readouterr().out,
+        "PYTHONPATH": str(BRANDED.parents[2]),
+    }  # fmt: skip
+    done = subprocess.run([program, "-c", ASK[shell]], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split()[:1] == ["outbox"], done.stderr
 
 
 def test_a_branded_agent_answers_the_script_with_its_own_commands_too() -> None:
