@@ -2,7 +2,8 @@
 
     alone      no `[site]`: the uplink goes to the SaaS
     leader     the same, and the bus with the leader's service
-    former     a leader that was replaced: the same, but followers are only told that; its backlog goes to the SaaS
+    former     a leader that was replaced: the same, but followers are only told that; its backlog goes to the SaaS.
+               Also a follower of which rows may be in flight to the SaaS, until it knows better
     follower   the uplink goes to the leader
 
 Which one it is follows from the configuration and from the highest term known, which the desired-state key
@@ -70,13 +71,15 @@ class Place:
         """What has to run, by name; each under supervision."""
         if self.role == FOLLOWER:
             services = [("uplink", self._follow(link, mirror, governors))]
-        elif self.role:
+        elif self.role and _of(self._settings).listen:
             services = self._lead(link, mirror, governors)
-        else:
+        else:  # alone, or without a bus of its own
             beside = [governors.serve, mirror.follow] if mirror else [governors.serve]
             services = [("uplink", self._uplink(link, beside))]
         if self.role and mirror:
             services.append(("site orders", partial(self._obey, mirror)))
+        if self.role == FORMER and _wanted(self._settings) == FOLLOWER:
+            services.append(("last rows to the SaaS", self._wait_settled))
         return services
 
     async def report(self) -> dict[str, Any] | None:
@@ -124,12 +127,25 @@ class Place:
         on_bus.append(leader.serve)
         own = "localhost" if host in _EVERYWHERE else host
         access = keys.access([f"tls://{own}:{port}"], name, site.directory, keys.LEADER)
-        return [
+        services: list[tuple[str, Service]] = [
             ("uplink", self._uplink(link, beside)),
             ("bus", partial(run_bus, bus)),
             ("site", partial(_serve_bus, access, on_bus, self.status)),
             ("governors", partial(governors.serve_with, slots)),
         ]
+        if site.urls and (site.directory / keys.FOLLOWER).exists():
+            follower = Follower(name, self._outbox, self.status)
+            once = keys.access(site.urls, name, site.directory, keys.FOLLOWER)
+            services.append(("farewell", partial(follower.bid_farewell, once)))
+        return services
+
+    async def _wait_settled(self) -> None:
+        """Follow as soon as nothing is in flight to the SaaS; never returns."""
+        while True:
+            progress = self._outbox.progress()
+            if not await self._outbox.read(terms.in_flight_to_the_saas):
+                self.changed.set()
+            await progress.wait()
 
     async def _obey(self, mirror: Mirror) -> None:
         """Watch who shall lead; never returns."""
@@ -157,9 +173,12 @@ async def take_place(outbox: Outbox, settings: Settings) -> Place:
         await _leave(outbox)
         return Place(settings, outbox, "", terms.Term(0, ""))
     term = await outbox.read(terms.known)
-    if (site.role or settings.role) == LEADER and site.term > term.term:
+    if _wanted(settings) == LEADER and site.term > term.term:
         term = await outbox.run_unit(terms.learn, site.term, settings.name)
     role = _role(settings, term)
+    in_flight = await outbox.read(terms.in_flight_to_the_saas)
+    if role == FOLLOWER and in_flight and settings.access.urls:
+        role = FORMER
     if role != FOLLOWER:
         await _leave(outbox)
     log.info("place in the site", role=role, term=term.term, leader=term.leader)
@@ -185,13 +204,15 @@ def read_order(value: bytes) -> terms.Term:
 
 def _role(settings: Settings, term: terms.Term) -> str:
     site = _of(settings)
-    wanted = site.role or settings.role
     may_lead = site.listen is not None and bool(settings.access.urls)
     if may_lead and term.leader == settings.name:
         return LEADER
-    if wanted == LEADER:
-        return FORMER
-    return FOLLOWER
+    return FORMER if _wanted(settings) == LEADER else FOLLOWER
+
+
+def _wanted(settings: Settings) -> str:
+    """The role by configuration or enrolment."""
+    return _of(settings).role or settings.role
 
 
 def _of(settings: Settings) -> SiteSettings:

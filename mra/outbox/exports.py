@@ -52,9 +52,12 @@ def begin(
 
     With `everything` delivered rows of the lane's epoch that are still here go along, for a SaaS that has lost them.
     `hold` is in seconds of host uptime. Raises Refused for a lane with rows that were published one by one: some may
-    be at the SaaS although no checkpoint says so, and a file would store them twice.
+    be at the SaaS although no checkpoint says so, and a file would store them twice. So would a file of a follower's,
+    whose leader has its rows or is about to.
     """
     with transaction(connection):
+        if leader := connection.execute("SELECT leader FROM site_stint").fetchone():
+            raise Refused(f"This node hands its rows to {leader[0]}, the leader of its site: export them there.")
         found = [extent for lane in chosen if (extent := _begin(connection, file, lane, stamp, everything))]
         note_overdue(connection, Elapsed(connection, stamp), hold)
         for extent in found:

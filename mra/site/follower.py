@@ -99,12 +99,23 @@ class Follower:
         assert self._place is not None
         while True:
             for url in access.urls:
-                welcome = None if session.address in url else await self._greet(access, url)
+                welcome = None if url.endswith(f"//{session.address}") else await self._greet(access, url)
                 if welcome and welcome.term > self._place.stint.term:
                     log.info("there is a newer leader", leader=welcome.leader, term=welcome.term)
                     session.lost.set()
                     return
             await trio.sleep(LOOK_ROUND_SECONDS)
+
+    async def bid_farewell(self, access: Access) -> None:
+        """Tell earlier leaders where their stints ended, for a node that follows nobody any more; never returns.
+
+        Until it has heard, such a leader does not know whether the last batches are its own to deliver.
+        """
+        while await self._outbox.read(terms.ended):
+            for url in access.urls:
+                await self._greet(access, url)
+            await trio.sleep(LOOK_ROUND_SECONDS)
+        await trio.sleep_forever()
 
     async def _best(self, access: Access) -> str:
         if len(access.urls) == 1:

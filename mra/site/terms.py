@@ -113,14 +113,20 @@ def _learn(connection: Connection, term: int, leader: str) -> Term:
     return Term(term, leader)
 
 
+def in_flight_to_the_saas(connection: Connection) -> list[Lane]:
+    """Lanes of which rows were sent, or exported, and only the SaaS knows whether it has them; none in a stint."""
+    if current(connection):
+        return []
+    states = [lanes.load(connection, lane) for lane in Lane]
+    return [one.name for one in states if max(one.claimed_through, one.exported_through) > one.settled_through]
+
+
 def _require_nothing_in_flight(connection: Connection) -> None:
-    for lane in Lane:
-        state = lanes.load(connection, lane)
-        if max(state.claimed_through, state.exported_through) > state.settled_through:
-            raise Misconfigured(
-                f"Rows of lane {lane} may be in flight to the SaaS since this node drained there: run it once more with"
-                " a way to the SaaS and without a leader, until nothing waits."
-            )
+    if found := in_flight_to_the_saas(connection):
+        raise Misconfigured(
+            f"Rows of lane {found[0]} may be in flight to the SaaS since this node drained there: give it a way to the"
+            " SaaS (saas.urls) until they are settled."
+        )
 
 
 def _rebase(connection: Connection, here: Stint | None, detail: str) -> None:

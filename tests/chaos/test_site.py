@@ -75,7 +75,7 @@ async def test_a_replaced_leader_neither_loses_nor_doubles_what_it_took(saas: Sa
             await trio.sleep(1.5)
             await nodes.leader.kill()
             nodes.lead("n2", 2)
-            await nodes["n2"].terminate()
+            await nodes["n2"].kill()
             await nodes.start("n2")
             await saas.start()
             await trio.sleep(1)

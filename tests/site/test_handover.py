@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mra.outbox import drain
+from mra.clock import now
+from mra.errors import Refused
+from mra.outbox import drain, exports
 from mra.site import terms
 from tests.site.short_circuit import LANE, ShortCircuit
 
@@ -158,6 +160,23 @@ def test_a_leader_that_lost_its_disk_gets_again_what_it_had_and_nothing_of_the_o
     site.finish()
     assert site.nodes[A].numbers() == [1, 2, 3, 4, 5]
     assert site.nodes[B].numbers() == [6, 7, 8, 9]
+
+
+def test_a_follower_that_leads_itself_tells_its_old_leader_where_it_ended(site: ShortCircuit) -> None:
+    site.accept(2)
+    site.drain(A, reports=False)
+    terms.leave(site.follower.outbox.connection)
+    site.greet(A)
+    site.nodes[A].deliver()
+    assert site.nodes[A].numbers() == [1, 2]
+    assert terms.ended(site.follower.outbox.connection) == []
+
+
+def test_a_follower_exports_nothing_because_its_leader_does(site: ShortCircuit) -> None:
+    site.accept(2)
+    site.drain(A)
+    with pytest.raises(Refused, match="n1, the leader of its site"):
+        exports.begin(site.follower.outbox.connection, "file", [LANE], hold=1.0, stamp=now(), actor="test")
 
 
 STEPS = st.one_of(

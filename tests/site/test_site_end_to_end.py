@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from mra.aio.session import Access, open_session
-from mra.outbox.record import Lane
+from mra.clock import now
+from mra.outbox import drain
+from mra.outbox.outbox import prepare
+from mra.outbox.policy import OutboxSettings
+from mra.outbox.record import Draft, Lane
+from mra.outbox.store import Request, accept
 from mra.saas import config
 from mra.saas.verify import verify_stream
 from tests.chaos.ending import count_perfect, until
-from tests.harness.saas import STREAMS, Saas, open_saas
+from tests.harness.saas import EVENTS, STREAMS, Saas, open_saas
 from tests.site.nodes import Nodes, open_nodes
 
 if TYPE_CHECKING:
@@ -111,3 +117,22 @@ async def test_a_site_is_told_who_leads_and_works_on_without_the_saas(saas: Saas
         await saas.start()
         await nodes.drained()
         assert await count_perfect("told who leads", saas, nodes.accepted()) == (2 * 3 + 1) * 4 * 20
+
+
+async def test_a_node_that_drained_into_the_saas_follows_once_nothing_is_in_flight_there(
+    saas: Saas, tmp_path: Path
+) -> None:
+    async with open_nodes(tmp_path, saas, followers=0, leaders=2) as nodes:
+        second = nodes["n2"]
+        with closing(prepare(second.database, OutboxSettings())) as connection:
+            accept(connection, second.database, [Request([Draft(Lane.EVENTS, "a.b", b"x")])], OutboxSettings(), now())
+            drain.advance(connection, Lane.EVENTS, claim=1)  # killed while it sent this to the SaaS, or before
+        await nodes.start()
+        await second.produce(second.load(Lane.EVENTS, count=20))
+        await until(lambda status: status["site"]["role"] == "follower", second, 60)
+        await second.produce(second.load(Lane.EVENTS, count=20))
+        await nodes.drained()
+        assert await count_perfect("in flight before it followed", saas, nodes.accepted()) == 40
+    async with saas.connect() as wire:
+        bodies = [message.body for message in await wire.read_stream(EVENTS)]
+    assert bodies.count(b"x") == 1
