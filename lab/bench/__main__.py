@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from lab.bench import accept, daemon, drain, enrol, fleet
+from lab.bench import accept, daemon, drain, enrol, fleet, herd
 from mra.outbox import sqlite
 
 README = Path(__file__).with_name("README.md")
@@ -149,12 +149,57 @@ def enrol_lines(where: Path, scale: float) -> list[Line]:
     ]
 
 
+def memory_lines(where: Path, scale: float) -> list[Line]:
+    """Small rows, few and many."""
+    found = daemon.measure_backlogs(where, scale)
+    few, many = found["memory few"] / 2**20, found["memory many"] / 2**20
+    wrong = abs(found["few"] - found["stored few"]) + abs(found["many"] - found["stored many"])
+    return [
+        (
+            f"open a backlog of {found['many']:,.0f} rows of 64 bytes",
+            f"{found['open many'] * 1000:.0f} ms",
+            f"{found['open few'] * 1000:.0f} ms with {found['few']:,.0f} rows (aim under 1 s)",
+            verdict(found["open many"] < 1),
+        ),
+        (
+            "peak memory of the daemon that drains them",
+            f"{many:.0f} MiB",
+            f"{few:.0f} MiB with {found['few']:,.0f} rows (aim: 20 MiB apart at most)",
+            verdict(many - few <= 20),
+        ),
+        ("rows of these too few or too many at the SaaS", f"{wrong:,.0f}", "aim 0", verdict(not wrong)),
+    ]
+
+
+def herd_lines(where: Path, scale: float) -> list[Line]:
+    """Agents that lost their SaaS at one moment and return; as many at any scale."""
+    real = herd.measure_restart(where)
+    many = herd.measure_simulation()
+    outages = f"{min(herd.OUTAGES):g} to {max(herd.OUTAGES):g} s"
+    return [
+        (
+            f"{herd.AGENTS} agents after a restart of the SaaS: all back, {real['delivered']:,.0f} rows stored",
+            f"{real['seconds']:.1f} s, {real['wrong']:.0f} rows lost, doubled or out of order",
+            f"peak connection rate {real['ratio']:.2f} of the mean (aim under 3)",
+            verdict(real["ratio"] < 3 and not real["wrong"]),
+        ),
+        (
+            f"{herd.SIMULATED:,} simulated agents, the SaaS away for {outages} and taking {herd.RATE} connections/s",
+            f"all back within {many['seconds']:.0f} s, {many['wasted']:,.0f} attempts in vain",
+            f"peak connection rate {many['ratio']:.2f} of the mean (aim under 3)",
+            verdict(many["ratio"] < 3 and not many["wasted"]),
+        ),
+    ]
+
+
 SECTIONS = {
     "accept": accept_lines,
     "drain": drain_lines,
     "backlog": backlog_lines,
+    "memory": memory_lines,
     "latency": latency_lines,
     "fleet": fleet_lines,
+    "herd": herd_lines,
     "enrol": enrol_lines,
 }
 

@@ -16,7 +16,9 @@ from mra.control import ask_daemon
 from mra.errors import Unavailable
 from mra.outbox.outbox import open_outbox
 from tests.harness.processes import Child, open_child
-from tests.harness.saas import Saas, open_saas
+from tests.harness.saas import EVENTS, Saas, open_saas
+
+SMALL = b"x" * 64
 
 
 def configuration(folder: Path, saas: Saas) -> Path:
@@ -92,6 +94,35 @@ async def _daemon(folder: Path, rows: int, idle: float) -> dict[str, float]:
         "peak memory": memory,
         "idle": load,
     }
+
+
+async def _backlog(folder: Path, rows: int) -> tuple[float, float, float]:
+    path = folder / "outbox.db"
+    await trio.to_thread.run_sync(fill, path, rows, SMALL)
+    opening = await _opening(path)
+    async with open_saas(folder / "saas") as saas:
+        command = [sys.executable, "-m", "mra.cli.main", "run", "--config", str(configuration(folder, saas))]
+        async with open_child(command, folder / "agent.log") as child:
+            await _until_drained(folder)
+            return opening, peak_memory(child.pid), await _stored(saas)
+
+
+async def _stored(saas: Saas) -> float:
+    async with saas.connect() as wire:
+        return sum(message.body == SMALL for message in await wire.read_stream(EVENTS))
+
+
+def measure_backlogs(where: Path, scale: float = 1.0) -> dict[str, float]:
+    """A few small rows and a great many, each on a real daemon: what the difference costs."""
+    found: dict[str, float] = {"few": 10_000, "many": max(20_000, int(1_000_000 * scale))}
+    for name in ("few", "many"):
+        folder = Path(tempfile.mkdtemp(dir=where))
+        try:
+            opening, memory, stored = trio.run(_backlog, folder, int(found[name]))
+        finally:
+            shutil.rmtree(folder)
+        found |= {f"open {name}": opening, f"memory {name}": memory, f"stored {name}": stored}
+    return found
 
 
 async def _until_drained(folder: Path) -> None:

@@ -34,9 +34,9 @@ UPLINK = UplinkSettings(retry_cap=0.5)
 _GROUP = 2000
 
 
-def fill(path: Path, rows: int) -> None:
-    """Accept `rows` events of 512 bytes."""
-    drafts = [Draft(Lane.EVENTS, "bench.row", BODY)] * _GROUP
+def fill(path: Path, rows: int, body: bytes = BODY) -> None:
+    """Accept `rows` events, of 512 bytes unless told otherwise."""
+    drafts = [Draft(Lane.EVENTS, "bench.row", body)] * _GROUP
     with closing(prepare(path, SETTINGS)) as connection:
         for _ in range(rows // _GROUP):
             accept(connection, path, [Request(drafts)], SETTINGS, now())
