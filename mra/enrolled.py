@@ -45,13 +45,15 @@ class Keeper:
     def __init__(self, enroller: Enroller, stop: trio.Event) -> None:
         self._enroller = enroller
         self._stop = stop
+        self._asked = trio.Event()
         self.changed = trio.Event()  # set when the agent has to start anew with other settings
 
     async def run(self, link: LinkStatus) -> None:
-        """Renew in time, until cancelled; stop the agent when the SaaS asks for it."""
+        """Renew in time and when asked, until cancelled; stop the agent when the SaaS wants it."""
 
         async def refused() -> None:
-            await link.refused.wait()
+            await until_any((link.refused, self._asked), trio.Event.wait)
+            self._asked = trio.Event()
 
         try:
             await self._enroller.keep(refused, lambda _: self.changed.set())
@@ -59,6 +61,11 @@ class Keeper:
             log.warning("the SaaS asks this node to stop", reason=asked.sentence)
             self._stop.set()
             await trio.sleep_forever()
+
+    async def renew(self) -> dict[str, Any]:
+        """Renew now, for `mra provision renew`; how it went is told by `tell`."""
+        self._asked.set()
+        return await self.tell()
 
     async def tell(self) -> dict[str, Any]:
         """For `mra provision status`."""
@@ -152,7 +159,7 @@ async def _enrol(agent: Agent, settings: Settings, stop: trio.Event, once: Once)
                 settings, agent.outbox, link(), agent.supervisor, agent.started, agent.options.version
             )
 
-        answers: Answers = {"status": look, "provision": partial(_tell, enroller)}
+        answers: Answers = {"status": look, "provision": partial(_tell, enroller), "renew": partial(_tell, enroller)}
         await start_producers(nursery, agent, settings, answers, life, facts)
         systemd.notify("READY=1")
         once.started(agent.outbox)

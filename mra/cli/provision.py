@@ -14,7 +14,7 @@ from mra.errors import BadInput, Busy, Unavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mra.enrol.service import EnrolSettings
+    from mra.enrol.settings import EnrolSettings
     from mra.settings import Settings
 
 _MEANING = {
@@ -61,6 +61,26 @@ def provision_status(config: Path, as_json: bool) -> None:
         show.print_json(document)
     else:
         show.pairs(_readable(document))
+
+
+@provision.command("renew")
+@config_option
+@json_option
+def provision_renew(config: Path, as_json: bool) -> None:
+    """Have the running agent renew its enrolment now, as after the SaaS changed what it configures.
+
+    A provisioning token that replaced the one before, with another role, is used by itself within the hour.
+    """
+    from mra.control import ask_daemon
+    from mra.settings import read_settings
+
+    settings = read_settings(config)
+    _enrolling(settings)
+    told = ask_daemon(settings.socket, "renew")
+    if as_json:
+        show.print_json(told)
+    else:
+        click.echo("The agent asks the SaaS; `mra provision status` shows what came of it.")
 
 
 @provision.command("rekey")

@@ -40,6 +40,7 @@ class Enrolment(msgspec.Struct, frozen=True):
     issuer: str  # hex: the key that signed the grant, and must sign the next
     request: str
     ca: str = ""  # PEM: who vouches for the provisioner's server
+    token: str = ""  # id of the provisioning token that lay beside the configuration; another one is to be used
 
     @property
     def due(self) -> float:

@@ -13,7 +13,7 @@ from mra.tokens import choria
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mra.enrol.service import EnrolSettings
+    from mra.enrol.settings import EnrolSettings
 
 
 def report(settings: EnrolSettings, now: float) -> dict[str, Any]:

@@ -19,42 +19,23 @@ from mra.enrol.enrolment import (
     request_id,
     write_copies,
 )
-from mra.enrol.exchange import Asked, Credential, ask, credential_of
+from mra.enrol.exchange import Asked, ask
 from mra.enrol.keys import NodeKeys, load_keys, load_or_make_keys
+from mra.enrol.offers import Offers, check_customer
 from mra.errors import MraError, Refused, Unavailable
 from mra.log import logger
 from mra.tokens import nats, servers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
 
     from mra.enrol.messages import Answer, Grant
+    from mra.enrol.settings import EnrolSettings
 
 log = logger("enrol")
 CHECK_SECONDS: Final = 3600.0
 REFUSED_FACTOR: Final = 4.0  # a refusal takes a person to change it
 LEAST_SECONDS: Final = 600.0  # between two renewals, whatever the clock says
-_LARGEST_TOKEN = 64 * 1024
-
-
-@dataclass(frozen=True)
-class EnrolSettings:
-    """Where a node keeps what enrolment needs and gives. Times are seconds.
-
-    Attributes:
-        directory: for keys and the enrolment; made with mode 0700.
-        token: the provisioning token; need not exist once the node is enrolled.
-        ca: PEM file of who vouches for the SaaS's server, when it is not the token that says so.
-        retry_first, retry_cap: bounds of the pause between two attempts.
-    """
-
-    directory: Path
-    token: Path
-    identity: str
-    ca: Path | None = None
-    retry_first: float = 0.5
-    retry_cap: float = 30.0
 
 
 class ShutdownAsked(Refused):
@@ -91,6 +72,7 @@ class Enroller:
     ) -> None:
         self.settings = settings
         self.status = EnrolStatus()
+        self._offers = Offers(settings)
         self._version = version
         self._facts = facts
         self._dice = dice or random.Random()  # noqa: S311 - spreads load, keeps no secret
@@ -131,55 +113,30 @@ class Enroller:
 
     async def _attempt(self, number: int) -> Enrolment:
         directory = self.settings.directory
-        keys = load_or_make_keys(directory)
-        credentials = self._credentials(keys)
+        keys, before = load_or_make_keys(directory), load_enrolment(directory)
+        credentials = self._offers.credentials(before, keys)
         credential = credentials[number % len(credentials)]
         request = request_id(directory)
         asked = Asked(self.settings.identity, request, self._version, self._facts())
+        seen = self._offers.token()
         answer, signer = await ask(credential, keys, asked)
         grant = _granted(answer)
         _check(grant, keys)
+        check_customer(before, grant.customer)
         enrolment = Enrolment(
-            grant, keys.identity.public, keys.user.public, credential.urls, signer, request, credential.ca
+            grant,
+            keys.identity.public,
+            keys.user.public,
+            credential.urls,
+            signer,
+            request,
+            credential.ca,
+            seen.id if seen else "",
         )
         keep_enrolment(directory, enrolment)
         write_copies(directory, enrolment)
         log.info("enrolled", customer=grant.customer, name=grant.name, role=grant.role)
         return enrolment
-
-    def _credentials(self, keys: NodeKeys) -> list[Credential]:
-        """What may entitle this node, the likeliest first; what is unusable is left out.
-
-        Raises Refused when nothing else is there, Unavailable when there is nothing at all.
-        """
-        found: list[Credential] = []
-        problem: MraError = Unavailable(f"There is no provisioning token at {self.settings.token}: copy it there.")
-        for offer in (self._by_enrolment, self._by_token):
-            try:
-                credential = offer(keys)
-            except MraError as error:
-                problem = error
-            else:
-                found += [credential] if credential else []
-        if not found:
-            raise problem
-        return found
-
-    def _by_enrolment(self, keys: NodeKeys) -> Credential | None:
-        """The server token of the enrolment before, for whoever still has its key."""
-        before = load_enrolment(self.settings.directory)
-        own = {key.public for key in (keys.identity, keys.previous) if key}
-        if before is None or before.public_key not in own:
-            return None
-        token = before.grant.server_jwt
-        id_ = servers.verify(token, issuers={before.issuer}).id
-        return Credential(token, id_, before.provisioner_urls, frozenset({before.issuer}), before.ca)
-
-    def _by_token(self, _: NodeKeys) -> Credential | None:
-        text = _read(self.settings.token)
-        if text is None:
-            return None
-        return credential_of(text, ca=(_read(self.settings.ca) or "") if self.settings.ca else "")
 
     async def keep(self, refused: Callable[[], Awaitable[None]], changed: Callable[[Enrolment], None]) -> None:
         """Renew long before the end, and whenever the SaaS refuses what the node has; until cancelled.
@@ -204,7 +161,10 @@ class Enroller:
     def _look(self) -> tuple[Enrolment | None, Standing]:
         directory = self.settings.directory
         enrolment = load_enrolment(directory)
-        return enrolment, judge(enrolment, load_keys(directory), time.time())
+        standing = judge(enrolment, load_keys(directory), time.time())
+        if standing is Standing.VALID and self._offers.is_replaced(enrolment):
+            return enrolment, Standing.DUE
+        return enrolment, standing
 
     def _seconds_to_look(self, enrolment: Enrolment | None, standing: Standing) -> float:
         """Until the next look: spread, so that nodes that were enrolled together do not return together."""
@@ -235,18 +195,6 @@ def _check(grant: Grant, keys: NodeKeys) -> None:
 def _settings_of(grant: Grant) -> tuple[object, ...]:
     """What the rest of the agent runs by."""
     return grant.customer, grant.account, grant.name, grant.role, grant.urls, grant.configuration
-
-
-def _read(file: Path) -> str | None:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(_LARGEST_TOKEN).decode("ascii").strip()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Unavailable(f"Cannot read {file} ({error.strerror}): check its owner and mode.") from error
-    except UnicodeDecodeError:
-        raise Refused(f"{file} is no token: it holds other characters.") from None
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

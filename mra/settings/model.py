@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mra.aio.session import Access
-    from mra.enrol.service import EnrolSettings
+    from mra.enrol.settings import EnrolSettings
     from mra.facts.settings import FactsSettings
     from mra.outbox.policy import OutboxSettings
     from mra.site.settings import SiteSettings

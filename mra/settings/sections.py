@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from mra.aio.session import Access
 from mra.config.index import check_customer
-from mra.enrol.service import EnrolSettings
+from mra.enrol.settings import EnrolSettings
 from mra.errors import BadInput, quoted
 from mra.facts.settings import FactsSettings
 from mra.outbox.policy import DEFAULT_POLICIES, SHORTEST_REPLAY, LanePolicy, OutboxSettings, Overflow

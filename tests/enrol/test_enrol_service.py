@@ -183,6 +183,49 @@ async def test_a_renewal_that_says_something_new_is_told(saas, tmp_path):
     assert changes == ["tools"]
 
 
+async def test_a_token_that_replaces_the_one_before_gives_the_node_another_role(saas, tmp_path):
+    node = Node(tmp_path / "n1", "n1", token(saas, role="tools"))
+    async with serving(saas):
+        await node.enrol()
+        node.token_file.write_text(token(saas, role="leader"))
+        _, changes = await renewed(node)
+    assert changes == ["leader"]
+    assert [one["role"] for one in nodes(saas)] == ["leader"]
+
+
+async def test_a_replaced_token_that_is_no_good_is_tried_once_and_costs_nothing(saas, tmp_path):
+    node = Node(tmp_path / "n1", "n1", token(saas, role="tools"))
+    async with serving(saas):
+        before = await node.enrol()
+        node.token_file.write_text(token(saas, role="leader", issuer=SigningKey.generate()))
+        _, changes = await renewed(node)
+    assert changes == []
+    after = node.enrolment
+    assert after is not None
+    assert after.token != before.token  # so that it is not tried again
+    assert after.grant.role == "tools"
+
+
+async def test_a_node_never_takes_its_records_to_another_customer(saas, tmp_path):
+    await saas.mra("customer", "add", "globex")
+    node = Node(tmp_path / "n1", "n1", token(saas))
+    async with serving(saas):
+        await node.enrol()
+        await saas.mra("node", "forget", "acme", "n1")
+        node.token_file.write_text(token(saas, "globex"))
+        enroller = Enroller(node.settings, "1.0.0")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(enroller.enrol)
+            with trio.fail_after(20):
+                while enroller.status.attempts < 3:  # noqa: ASYNC110 - no event tells of a failed attempt
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    kept = node.enrolment
+    assert kept is not None
+    assert kept.grant.customer == "acme"
+    assert [(one["customer"], one["identity"]) for one in nodes(saas)] == []
+
+
 async def test_a_node_whose_token_is_replaced_uses_the_new_one(saas, tmp_path):
     node = Node(tmp_path / "n1", "n1", token(saas, now=time.time() - 10 * 86400))
     async with serving(saas), trio.open_nursery() as nursery:

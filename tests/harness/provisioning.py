@@ -15,7 +15,8 @@ from mra.credentials import from_creds
 from mra.enrol.enrolment import load_enrolment
 from mra.enrol.exchange import Asked, Credential, ask, credential_of
 from mra.enrol.keys import load_or_make_keys
-from mra.enrol.service import Enroller, EnrolSettings
+from mra.enrol.service import Enroller
+from mra.enrol.settings import EnrolSettings
 from mra.provisioner.helper import HelperAnswer
 from mra.provisioner.ledger import open_ledger
 from mra.provisioner.opening import DATABASE, Choices, authority_of

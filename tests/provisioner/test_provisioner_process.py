@@ -100,9 +100,13 @@ class Agent:
                     return status
                 await trio.sleep(0.03)
 
-    async def submit(self, subject: str) -> None:
-        command = [sys.executable, "-m", "mra.cli.main", "submit", "--config", str(self.config), subject, "-"]
+    async def mra(self, *words: str) -> None:
+        """Another `mra` beside the agent, which has to succeed."""
+        command = [sys.executable, "-m", "mra.cli.main", *words, "--config", str(self.config)]
         await trio.run_process(command, stdin=b"hello", env={"PYTHONPATH": str(ROOT)}, capture_stdout=True)
+
+    async def submit(self, subject: str) -> None:
+        await self.mra("submit", subject, "-")
 
 
 def is_enrolling(status: dict[str, Any]) -> bool:
@@ -136,6 +140,11 @@ async def test_a_wheel_and_a_token_become_a_node_that_delivers_what_it_took_befo
             await agent.wait(lambda status: status["link"]["state"] == "connected")
             status = await agent.wait(is_drained)
             assert (await agent.ask("provision"))["state"] == "enrolled"
+            before = (agent.identity / "enrolment.json").read_bytes()
+            await agent.mra("provision", "renew")
+            with trio.fail_after(30):
+                while (agent.identity / "enrolment.json").read_bytes() == before:  # noqa: ASYNC110 - no event tells
+                    await trio.sleep(0.02)
         assert status["agent"] == "n1"
         assert child.returncode is None  # in the same process
         assert await child.terminate() == 0
