@@ -111,12 +111,18 @@ class Berth:
         return MachinePicture(
             name=self.directory.name,
             version="",
-            condition=Condition.DENIED if self.denied else Condition.REFUSED,
+            condition=self._condition(),
             state="",
             directory=str(self.directory),
             compiled_in=self.compiled_in,
             problem=self.problem,
         )
+
+    def _condition(self) -> Condition:
+        """Without a machine; one that is being read for the first time is neither refused nor denied yet."""
+        if self.denied:
+            return Condition.DENIED
+        return Condition.REFUSED if self.problem else Condition.WAITING
 
     def _crash(self) -> str:
         service = self.supervisor.services.get(str(self.directory))

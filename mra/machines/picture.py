@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Condition(StrEnum):
     """Whether a machine does its work."""
 
-    WAITING = "waiting"  # for its splay to pass
+    WAITING = "waiting"  # to be read, or for its splay to pass
     RUNNING = "running"
     REFUSED = "refused"  # its manifest cannot run; `problem` says why
     DENIED = "denied"  # by the agent's own settings

@@ -55,7 +55,8 @@ class Site:
     def runs(self, version):
         """Whether this version runs, and has passed its trial."""
         picture, manager = self.picture("echo"), self.picture("mm_echo")
-        proved = manager is not None and manager.watchers[0].outcome in {"downloaded", "error"}
+        watchers = manager.watchers if manager else ()  # none while its manifest is read
+        proved = any(watcher.outcome in {"downloaded", "error"} for watcher in watchers)
         return proved and picture is not None and picture.version == version and not picture.problem
 
     async def until(self, condition):

@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mra.errors import BadInput
+from mra.machines import fleet as fleet_module
 from mra.machines.compiled import CompiledMachine
 from mra.machines.fleet import SCAN_SECONDS, Fleet
 from mra.machines.picture import Condition
@@ -347,6 +348,24 @@ async def test_any_number_of_damaged_manifests_costs_only_themselves(run, put):
     pictures = fleet.pictures()
     assert len(pictures) == 251
     assert all(picture.problem for picture in pictures if picture.condition is Condition.REFUSED)
+
+
+async def test_a_machine_that_is_being_read_waits_and_is_not_called_refused(run, put, store, monkeypatch):
+    seen = []
+    read = fleet_module.read_manifest
+
+    def slowly(*args):
+        seen.append(conditions(fleet))
+        return read(*args)
+
+    fleet = await run()
+    monkeypatch.setattr(fleet_module, "read_manifest", slowly)
+    put("pump", manifest("pump"))
+    await fleet.scan()
+    assert seen == [{"pump": "waiting"}]
+    put("broken", "name: broken")
+    await fleet.scan()
+    assert conditions(fleet)["broken"] == "refused"
 
 
 async def test_watchers_that_cannot_be_built_keep_the_running_machine(run, put, monkeypatch):
