@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from mra.governors.slots import Capacity
 from mra.outbox import drain
 from mra.outbox.record import Draft, Lane, Row
 from mra.site import keys
-from mra.site.bus import ROSTER_SECONDS
+from mra.site.bus import ROSTER_SECONDS, BusSettings, configuration, run_bus
 from mra.site.desired import BusBucket
 from mra.site.governors import BusSlots, _keep
 from mra.site.leader import request
@@ -27,7 +29,10 @@ from mra.site.words import Commit, Committed, Hello, Welcome, answer, encode, se
 from mra.tokens.nkey import KeyPair, Kind
 from mra.uplink.answers import CheckpointMoved
 from mra.uplink.checkpoint import Checkpoint
-from tests.site.bus_site import BusSite, access_of, ids_at_leader, open_bus_site, say_hello
+from tests.harness.ports import free_port
+from tests.harness.processes import open_child
+from tests.harness.saas import nats_server
+from tests.site.bus_site import BusSite, access_of, ids_at_leader, open_bus_site, say_hello, wait_listening
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -185,6 +190,51 @@ async def test_a_bus_of_another_authority_is_not_spoken_to(site: BusSite, tmp_pa
     with pytest.RaisesGroup(LinkLost, flatten_subgroups=True):
         async with open_session(wary):
             pass
+
+
+# --- the server --------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_a_killed_daemon_left_behind_is_replaced(tmp_path: Path) -> None:
+    keys.make_site(tmp_path, ["127.0.0.1"])
+    settings = BusSettings("n1", "127.0.0.1", free_port(), tmp_path)
+    (tmp_path / "bus.conf").write_text(configuration(settings))
+    async with open_child([nats_server(), "--config", str(tmp_path / "bus.conf")], tmp_path / "orphan.log") as orphan:
+        await wait_listening(settings.port)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_bus, settings)
+            with trio.fail_after(20):
+                assert await orphan.wait() == -signal.SIGKILL
+            await wait_listening(settings.port)
+            assert int((tmp_path / "bus.pid").read_text()) != orphan.pid
+            nursery.cancel_scope.cancel()
+    with pytest.raises(OSError, match="connect"):
+        await trio.open_tcp_stream("127.0.0.1", settings.port)  # cancelling left nothing behind
+
+
+async def test_a_pid_file_that_names_somebody_else_ends_nobody(tmp_path: Path) -> None:
+    keys.make_site(tmp_path, ["127.0.0.1"])
+    settings = BusSettings("n1", "127.0.0.1", free_port(), tmp_path)
+    async with open_child(["sleep", "60"], tmp_path / "other.log") as other, trio.open_nursery() as nursery:
+        (tmp_path / "bus.pid").write_text(str(other.pid))
+        nursery.start_soon(run_bus, settings)
+        await wait_listening(settings.port)
+        assert other.returncode is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_ends_is_reported(tmp_path: Path) -> None:
+    keys.make_site(tmp_path, ["127.0.0.1"])
+    settings = BusSettings("n1", "127.0.0.1", free_port(), tmp_path)
+
+    async def end_it() -> None:
+        await wait_listening(settings.port)
+        os.kill(int((tmp_path / "bus.pid").read_text()), signal.SIGKILL)
+
+    with pytest.RaisesGroup(pytest.RaisesExc(Unavailable, match="ended with status -9"), flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_bus, settings)
+            nursery.start_soon(end_it)
 
 
 # --- desired state -----------------------------------------------------------------------------------------------
