@@ -1,4 +1,4 @@
-"""A SaaS, and a site that reaches it directly or through a proxy."""
+"""A SaaS, and a site that reaches it directly, through a proxy, or lives on a small disk of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness import disks
+from tests.harness.disks import LoopDisk, open_disk
 from tests.harness.proxy import Proxy, open_proxy
 from tests.harness.saas import Saas, open_saas
 from tests.harness.site import Site, open_site
@@ -38,4 +40,24 @@ async def distant(saas: Saas, proxy: Proxy, tmp_path: Path) -> AsyncIterator[Sit
     """A site whose only way to the SaaS is the proxy; it takes a missing answer for lost after a second."""
     uplink = {"uplink": {"retry_first": "50ms", "retry_cap": "300ms", "patience": "1s"}}
     async with open_site(tmp_path / "site", proxy.port, saas.site, tables=uplink) as made:
+        yield made
+
+
+@pytest.fixture
+async def disk(tmp_path: Path) -> AsyncIterator[LoopDisk]:
+    """A real file system of 64 MiB that can be filled, stopped, copied and broken."""
+    if reason := disks.missing():
+        pytest.skip(reason)
+    async with open_disk(tmp_path / "disk", 64) as mounted:
+        yield mounted
+
+
+@pytest.fixture
+async def disk_site(saas: Saas, disk: LoopDisk, tmp_path: Path) -> AsyncIterator[Site]:
+    """A site whose state lies on the small disk; its ledger does not.
+
+    The space kept for the host is more than what draining sets aside for itself.
+    """
+    tables = {"outbox": {"min_free": "12MiB", "ballast": "8MiB"}, "facts": {"enabled": False}}
+    async with open_site(tmp_path / "site", saas.port, saas.site, state=disk.path / "state", tables=tables) as made:
         yield made

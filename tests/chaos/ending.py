@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from tests.harness.counting import count
+from tests.harness.disks import open_snapshot
+from tests.harness.site import open_site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
 
+    from tests.harness.disks import LoopDisk
     from tests.harness.ledger import Row
     from tests.harness.saas import Saas
     from tests.harness.site import Site
@@ -27,6 +32,31 @@ async def until(holds: Callable[[dict[str, Any]], object], site: Site, seconds: 
     with trio.fail_after(seconds):
         while not holds(await site.status()):  # noqa: ASYNC110
             await trio.sleep(0.05)
+
+
+async def accept_up_to(site: Site, rows: int, seconds: float = 60) -> None:
+    """Wait until producers were told of that many rows."""
+    with trio.fail_after(seconds):
+        while len(site.accepted()) < rows:  # noqa: ASYNC110 - the producers are other processes
+            await trio.sleep(0.05)
+
+
+async def accept_more(site: Site, rows: int, seconds: float = 60) -> None:
+    """Wait until producers were told of that many more rows."""
+    await accept_up_to(site, len(site.accepted()) + rows, seconds)
+
+
+@asynccontextmanager
+async def site_on_what_is_left(saas: Saas, disk: LoopDisk, folder: Path) -> AsyncIterator[Site]:
+    """Another site on a copy of the disk as its blocks are now."""
+    image = folder / "after"
+    await disk.snapshot(image)
+    async with (
+        open_snapshot(image, folder / "mounted") as mounted,
+        open_site(folder / "again", saas.port, saas.site, state=mounted / "state") as site,
+    ):
+        site.configure({"facts": {"enabled": False}})
+        yield site
 
 
 async def count_perfect(story: str, saas: Saas, accepted: Iterable[Row], *, at_least: int = 1) -> int:

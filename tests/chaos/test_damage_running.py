@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from mra.outbox.record import Lane
-from tests.chaos.ending import drained
+from tests.chaos.ending import accept_more, accept_up_to, drained
 from tests.harness.counting import count
 from tests.harness.ledger import LedgerWriter, Row
 from tests.harness.loaded_agent import PRODUCERS_PER_LANE
@@ -48,13 +48,6 @@ def overwrite(file: Path, kind: str, most: int, dice: random.Random) -> int:
             disk.seek((no - 1) * PAGE)
             disk.write(dice.randbytes(PAGE))
     return len(chosen)
-
-
-async def accepted(site: Site, at_least: int) -> None:
-    """Wait for rows to be accepted; the ledger is another process's file."""
-    with trio.fail_after(60):
-        while len(site.accepted()) < at_least:  # noqa: ASYNC110
-            await trio.sleep(0.05)
 
 
 async def submitted(site: Site, row: Row) -> None:
@@ -104,7 +97,7 @@ async def test_what_a_resting_daemon_cannot_read_any_more_is_on_record(
     rows = 500 if size < 1000 else 50
     await saas.kill()
     await site.start(load=site.load(Lane.EVENTS, Lane.SUBMISSIONS, group=50, count=rows, pause=0, size=size))
-    await accepted(site, 2 * PRODUCERS_PER_LANE * rows)
+    await accept_up_to(site, 2 * PRODUCERS_PER_LANE * rows)
     await site.mra("outbox", "vacuum")  # everything is in the file itself, nothing in its log
     pid = site.agent.pid
     assert overwrite(site.database, kind, pages, random.Random(pages)) > 0
@@ -129,12 +122,11 @@ async def test_damage_under_load_costs_what_was_on_the_pages_and_no_more(kind: s
     await site.start(load=site.load(group=5, pause=0.02, size=300))
     pid = site.agent.pid
     hit = 0
-    for number in range(1, 4):
-        await accepted(site, number * 400)
+    for _ in range(3):
+        await accept_more(site, 400)
         hit += overwrite(site.database, kind, 5, dice)
         await site.mra("outbox", "verify", check=False)  # tells the daemon what its own memory of the pages hides
-        before = len(site.accepted())
-        await accepted(site, before + 100)  # what is accepted after the damage counts as ever
+        await accept_more(site, 100)  # what is accepted after the damage counts as ever
     assert hit > 0
     assert (await site.status())["pid"] == pid
     await site.terminate()

@@ -1,4 +1,4 @@
-"""A disk that ends, or turns read-only, under producers that are in the middle of it."""
+"""A disk that ends or turns read-only, with nobody at work and with producers in the middle of it; a full outbox."""
 
 from __future__ import annotations
 
@@ -7,44 +7,25 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from mra.errors import EXIT_RETRY
-from tests.chaos.ending import count_perfect, drained, until
-from tests.harness import disks
-from tests.harness.disks import LoopDisk, open_disk, open_snapshot
-from tests.harness.site import Site, open_site
+from mra.clock import now
+from mra.errors import EXIT_RETRY, OutboxFull
+from mra.outbox.opening import prepare
+from mra.outbox.policy import OutboxSettings
+from mra.outbox.record import Draft, Lane
+from mra.outbox.store import Request, accept
+from tests.chaos.ending import accept_more, count_perfect, drained, site_on_what_is_left, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
     from typing import Any
 
+    from tests.harness.disks import LoopDisk
     from tests.harness.saas import Saas
+    from tests.harness.site import Site
 
-pytestmark = [pytest.mark.chaos, pytest.mark.skipif(disks.missing() is not None, reason=str(disks.missing()))]
+pytestmark = pytest.mark.chaos
 ROWS = 400
 KIBIBYTE = 1024
-
-
-@pytest.fixture
-async def disk(tmp_path: Path) -> AsyncIterator[LoopDisk]:
-    async with open_disk(tmp_path / "disk", 64) as mounted:
-        yield mounted
-
-
-@pytest.fixture
-async def loaded(saas: Saas, disk: LoopDisk, tmp_path: Path) -> AsyncIterator[Site]:
-    """A site on the small disk; the space kept for the host is more than what draining sets aside for itself."""
-    tables = {"outbox": {"max_bytes": "512MiB", "min_free": "12MiB", "ballast": "8MiB"}, "facts": {"enabled": False}}
-    async with open_site(tmp_path / "site", saas.port, saas.site, state=disk.path / "state", tables=tables) as made:
-        yield made
-
-
-async def accept_more(site: Site, rows: int, seconds: float = 30) -> None:
-    """Wait until producers were told of that many more rows."""
-    before = len(site.accepted())
-    with trio.fail_after(seconds):
-        while len(site.accepted()) < before + rows:  # noqa: ASYNC110 - the producers are other processes
-            await trio.sleep(0.05)
 
 
 async def refusal(site: Site, seconds: float = 20) -> str:
@@ -72,67 +53,122 @@ async def count_after_a_drain(story: str, saas: Saas, site: Site, at_least: int)
     assert (await site.mra("outbox", "verify")).returncode == 0
 
 
+async def test_a_full_disk_refuses_rows_drains_and_recovers_without_a_restart(
+    saas: Saas, disk: LoopDisk, disk_site: Site
+) -> None:
+    disk_site.configure({"outbox": {"min_free": "4MiB"}})  # less than what draining sets aside
+    await disk_site.produce(disk_site.load(group=20, count=1000, pause=0, size=1024))
+    await disk_site.start()
+    await drained(disk_site)
+    await saas.kill()
+    await disk_site.produce(disk_site.load(group=20, count=1000, pause=0, size=1024))
+    disk.fill(leave=0)
+    refused = await disk_site.mra("submit", "app.refused", str(disk_site.config), check=False)
+    assert refused.returncode == 75
+    assert b"free disk space" in refused.stderr
+    assert refused.stderr.count(b"\n") == 1
+    await saas.start()
+    await drained(disk_site)  # the disk is still full
+    disk.give_back()
+    await disk_site.produce(disk_site.load(group=20, count=200, pause=0, size=1024))
+    await drained(disk_site)
+    await count_perfect("full disk", saas, disk_site.accepted(), at_least=8800)
+
+
 async def test_rows_on_a_disk_that_fills_up_under_load_drain_while_it_is_full(
-    saas: Saas, disk: LoopDisk, loaded: Site
+    saas: Saas, disk: LoopDisk, disk_site: Site
 ) -> None:
     await saas.kill()
-    await loaded.start(load=loaded.load(group=5, pause=0.02, size=KIBIBYTE))
-    pid = loaded.agent.pid
-    await accept_more(loaded, ROWS)
+    await disk_site.start(load=disk_site.load(group=5, pause=0.02, size=KIBIBYTE))
+    pid = disk_site.agent.pid
+    await accept_more(disk_site, ROWS)
     disk.fill(leave=0)
-    assert "free disk space" in await refusal(loaded)
-    accepted = len(loaded.accepted())
+    assert "free disk space" in await refusal(disk_site)
+    accepted = len(disk_site.accepted())
     await saas.start()
-    await until(lambda status: delivered(status) >= accepted, loaded, 30)
-    assert len(loaded.accepted()) == accepted, "the space for draining is not for new rows"
+    await until(lambda status: delivered(status) >= accepted, disk_site, 30)
+    assert len(disk_site.accepted()) == accepted, "the space for draining is not for new rows"
     disk.give_back()
-    await accept_more(loaded, ROWS)
-    assert loaded.agent.pid == pid
-    assert loaded.agent.returncode is None
-    await count_after_a_drain("disk filled by others", saas, loaded, 2 * ROWS)
+    await accept_more(disk_site, ROWS)
+    assert disk_site.agent.pid == pid
+    assert disk_site.agent.returncode is None
+    await count_after_a_drain("disk filled by others", saas, disk_site, 2 * ROWS)
 
 
-async def test_a_commit_that_finds_no_room_takes_nothing_with_it(saas: Saas, disk: LoopDisk, loaded: Site) -> None:
+async def test_a_commit_that_finds_no_room_takes_nothing_with_it(saas: Saas, disk: LoopDisk, disk_site: Site) -> None:
     """Nothing is kept for the host here, so it is SQLite that meets the end of the disk, in the middle of a commit."""
-    loaded.configure({"outbox": {"min_free": "0B", "ballast": "1MiB"}})
+    disk_site.configure({"outbox": {"min_free": "0B", "ballast": "1MiB"}})
     await saas.kill()
-    load = loaded.load(group=5, pause=0.01, size=4 * KIBIBYTE)
-    await loaded.start(load=load)
-    pid = loaded.agent.pid
-    await accept_more(loaded, ROWS)
+    load = disk_site.load(group=5, pause=0.01, size=4 * KIBIBYTE)
+    await disk_site.start(load=load)
+    pid = disk_site.agent.pid
+    await accept_more(disk_site, ROWS)
     disk.fill(leave=512 * KIBIBYTE)
-    beside = loaded.start_producer(load)
+    beside = disk_site.start_producer(load)
     with trio.fail_after(30):
         assert await beside.wait() == 1
     assert "database or disk is full" in beside.log.read_text()
     disk.give_back()
     await saas.start()
-    await accept_more(loaded, ROWS)
-    assert loaded.agent.pid == pid
-    assert loaded.agent.returncode is None
-    await count_after_a_drain("no room in a commit", saas, loaded, 2 * ROWS)
+    await accept_more(disk_site, ROWS)
+    assert disk_site.agent.pid == pid
+    assert disk_site.agent.returncode is None
+    await count_after_a_drain("no room in a commit", saas, disk_site, 2 * ROWS)
 
 
 async def test_a_disk_that_turns_read_only_while_rows_are_delivered_loses_and_repeats_nothing(
-    saas: Saas, disk: LoopDisk, loaded: Site, tmp_path: Path
+    saas: Saas, disk: LoopDisk, disk_site: Site, tmp_path: Path
 ) -> None:
     """What the SaaS took last could not be noted any more; the agent finds out when the disk is back."""
-    await loaded.start(load=loaded.load(group=5, pause=0.02))
-    await accept_more(loaded, ROWS)
+    await disk_site.start(load=disk_site.load(group=5, pause=0.02))
+    await accept_more(disk_site, ROWS)
     await disk.fail_read_only()
-    assert "(attempt to write a readonly database): check" in await refusal(loaded)
-    assert loaded.agent.returncode is None, "the daemon stays, so that it can say what is wrong"
-    assert "readonly database" in loaded.log.read_text()
-    await loaded.kill()
-    accepted = loaded.accepted()
-    image = tmp_path / "after"
-    await disk.snapshot(image)
-    async with (
-        open_snapshot(image, tmp_path / "mounted") as mounted,
-        open_site(tmp_path / "again", saas.port, saas.site, state=mounted / "state") as again,
-    ):
-        again.configure({"facts": {"enabled": False}})
+    assert "(attempt to write a readonly database): check" in await refusal(disk_site)
+    assert disk_site.agent.returncode is None, "the daemon stays, so that it can say what is wrong"
+    assert "readonly database" in disk_site.log.read_text()
+    await disk_site.kill()
+    accepted = disk_site.accepted()
+    async with site_on_what_is_left(saas, disk, tmp_path) as again:
         await again.start()
         await drained(again)
         assert (await again.mra("outbox", "verify")).returncode == 0
     await count_perfect("read-only under load", saas, accepted, at_least=ROWS)
+
+
+async def test_a_disk_that_turns_read_only_loses_nothing_that_was_acknowledged(
+    saas: Saas, disk: LoopDisk, disk_site: Site, tmp_path: Path
+) -> None:
+    await saas.suspend()
+    await disk_site.start()
+    await disk_site.produce(disk_site.load(group=20, count=200, pause=0))
+    await disk.fail_read_only()
+    refused = await disk_site.mra("submit", "app.refused", str(disk_site.config), check=False)
+    assert refused.returncode not in (0, 1)
+    assert b"Traceback" not in refused.stderr
+    await disk_site.kill()
+    saas.resume()
+    async with site_on_what_is_left(saas, disk, tmp_path) as again:
+        await again.start()
+        await drained(again)
+    await count_perfect("read-only disk", saas, disk_site.accepted(), at_least=800)
+
+
+async def test_an_outbox_at_its_bound_still_drains(saas: Saas, disk_site: Site) -> None:
+    """The file's own limit, not the disk's: rows are refused, and settling and pruning have pages left to work with."""
+    disk_site.configure({"outbox": {"max_bytes": "4MiB"}, "lanes.events": {"overflow": "reject"}})
+    connection = prepare(disk_site.database, OutboxSettings(max_bytes=4 << 20, ballast=0, min_free=0))
+    try:
+        settings = OutboxSettings(max_bytes=4 << 20, ballast=0, min_free=0)
+        accepted = 0
+        drafts = [Draft(Lane.SUBMISSIONS, "app.row", b"x" * 1024) for _ in range(50)]
+        while True:
+            (outcome,) = accept(connection, disk_site.database, [Request(drafts)], settings, now())
+            if isinstance(outcome, OutboxFull):
+                break
+            assert isinstance(outcome, list)
+            accepted += len(outcome)
+    finally:
+        connection.close()
+    assert accepted > 1000
+    await disk_site.start()
+    await until(lambda status: status["lanes"]["submissions"]["delivered"] == accepted, disk_site)
