@@ -30,9 +30,14 @@ whatever step, the same question gets the same answer. On the node one file, rep
 (`enrolment`); the keys are made before it, and what else stands in the directory is a copy.
 
     names, messages, sealing   pure: names; the four messages; boxes
-    keys, enrolment            the node's files
+    settings, keys, enrolment  the node's files
+    offers                     which tokens the node can show
     exchange                   one attempt
     service                    attempts until enrolled, and renewal long before the end
+    report                     how it stands, for people
+
+A node never changes its customer: its outbox holds records of the one it has. A provisioning token of another customer
+is refused until the node is reset.
 
 Secrets (seeds, tokens) are in no fact, log line, event, sentence or `repr`.
 """

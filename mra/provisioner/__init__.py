@@ -3,10 +3,12 @@
     admission     the auth callout: who may open a connection, and to what; nonces          (pure)
     entitlement   what a provisioning or server token is good for                           (pure)
     ledger        decisions, uses of tokens, pauses of failing nodes, in `provisioner.db`
+    records       what the operator does to the ledger: tokens, nodes to forget
     helper, rules the SaaS's own word: a program (JSON in, JSON out), or the embedded one that reads a TOML file
     authority     keys of the SaaS, and the grant that they make of a decision
     decision      one request from proof to answer
     service       the tasks
+    opening       the service of one SaaS directory
 
 Invariants:
 - Nobody is enrolled without a token that the SaaS's issuer signed, proof of every key named, and a helper that said so.

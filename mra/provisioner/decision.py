@@ -111,14 +111,20 @@ class Judge:
             return before
         try:
             decided = await self._helper(question(case))
-        except Unavailable as error:
-            wait = await self._ledger.run(rules.fail, case, error.sentence, self._now())
-            log.warning("the helper failed", node=case.statement.identity, reason=error.sentence)
-            raise NotYet("The SaaS cannot decide about this node just now.", wait) from error
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.failure("the helper crashed", error)
+            raise await self._failed(case, str(error) or type(error).__name__) from error
         if decided.defer or decided.shutdown:
             return decided
         made = await trio.to_thread.run_sync(grant, self._authority, self._customers, case, decided, self._now())
         return await self._ledger.run(rules.commit, case, made, self._now())
+
+    async def _failed(self, case: Case, reason: str) -> NotYet:
+        """What to raise for a node about which the helper could not decide; the next look at it is later each time."""
+        wait = await self._ledger.run(rules.fail, case, reason, self._now())
+        log.warning("the helper failed", node=case.statement.identity, reason=reason)
+        return NotYet("The SaaS cannot decide about this node just now.", wait)
 
 
 def question(case: Case) -> dict[str, Any]:

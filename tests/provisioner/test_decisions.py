@@ -155,6 +155,16 @@ async def test_a_saas_that_cannot_decide_asks_the_node_to_come_back(tmp_path, mo
     assert "damaged" not in answer.reason
 
 
+@pytest.mark.parametrize("failure", [Unavailable("No."), RecursionError("too deep"), KeyError("customer")])
+async def test_a_helper_that_fails_in_any_way_costs_the_node_a_pause(tmp_path, failure):
+    credential, reader = token(), Reader()
+    said = statement(credential, reader)
+    async with judging(tmp_path / "p.db", Scripted(failure)) as judge:
+        box = await judge.answer(CONNECTION.public, request(said, credential))
+    answer, _ = messages.open_answer(box, reader, said)
+    assert (answer.outcome, answer.retry_after > 0, nodes(tmp_path / "p.db")) == ("failed", True, [])
+
+
 OUTCOMES = (
     st.builds(HelperAnswer, defer=st.booleans(), shutdown=st.booleans(), msg=st.text(max_size=50),
               configuration=st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3),

@@ -25,7 +25,7 @@ from tests.provisioner.dying import STEPS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 [agent]
