@@ -70,6 +70,10 @@ def provision_renew(config: Path, as_json: bool) -> None:
     """Have the running agent renew its enrolment now, as after the SaaS changed what it configures.
 
     A provisioning token that replaced the one before, with another role, is used by itself within the hour.
+
+    \b
+    Example:
+      mra provision renew
     """
     from mra.control import ask_daemon
     from mra.settings import read_settings
