@@ -20,7 +20,7 @@ from mra.governors.governors import Governors
 from mra.governors.slots import Capacity
 from mra.outbox import drain
 from mra.outbox.record import Draft, Lane, Row
-from mra.site import keys
+from mra.site import keys, leader
 from mra.site.bus import ROSTER_SECONDS, BusSettings, configuration, run_bus
 from mra.site.desired import BusBucket
 from mra.site.governors import BusSlots, _keep
@@ -143,6 +143,16 @@ async def test_garbage_is_answered_and_disturbs_nobody(site: BusSite) -> None:
             message = await site.session.request(f"site.n1.{subject}", body, patience=10)
             with pytest.raises((Refused, LinkLost)):
                 answer(message.body, Welcome)
+    assert (await offer(site, commit(site, row(1)))).number == 1
+
+
+async def test_a_leader_with_too_much_to_do_says_so_and_keeps_its_memory(
+    site: BusSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(leader, "MOST_BYTES", 10)
+        with pytest.raises(Unavailable, match="too much to do"):
+            await offer(site, commit(site, row(1)))
     assert (await offer(site, commit(site, row(1)))).number == 1
 
 
