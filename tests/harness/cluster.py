@@ -82,7 +82,7 @@ class Cluster:
         async with self.running[0].connect() as wire:
             yield wire
 
-    async def ask(self, subject: str, question: dict[str, Any] | None = None, *, patience: float = 2) -> dict[str, Any]:
+    async def ask(self, subject: str, question: dict[str, Any] | None = None, *, patience: float = 1) -> dict[str, Any]:
         """Ask a JetStream API until a leader answers, within the caller's deadline."""
         while True:
             for server in self.running:
