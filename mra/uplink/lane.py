@@ -79,6 +79,8 @@ class LaneDrain:
                     self._reach.unserved(trio.current_time())
                 await self._wait(str(reason))
             except (Misconfigured, Fenced) as reason:
+                if isinstance(reason, Fenced):  # or this server's replica tells of long ago
+                    self._reach.unserved(trio.current_time())
                 await self._hold(str(reason))
             except Exception as bug:  # one lane's bug must not end the session of the others
                 log.failure("draining failed in an unexpected way", bug, lane=self._lane)

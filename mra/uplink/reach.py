@@ -37,7 +37,7 @@ class Reach:
         self._factor = 1
 
     def unserved(self, now: float) -> None:
-        """A stream had no leader, or kept silent. Raises CutOff when all have for too long."""
+        """A stream had no leader, kept silent, or spoke of others. Raises CutOff when all have for too long."""
         if self._unserved_since is None:
             self._unserved_since = now
         elif now - self._unserved_since >= self.stay * self._factor:

@@ -15,13 +15,13 @@ from mra.outbox.record import Lane
 from mra.uplink import service
 from mra.uplink.service import LinkStatus, UplinkSettings, run_uplink
 from tests.fakes import FakeLink, FakeSaas
+from tests.uplink.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from mra.uplink.batch import Batch
-    from mra.uplink.checkpoint import Checkpoint
-    from tests.uplink.site import Site
+    from mra.uplink.checkpoint import Checkpoint, Stored
 
 ACCESS = Access(("nats://127.0.0.1:9",), "n1")
 SETTINGS = UplinkSettings(retry_first=0.5, retry_cap=30.0, patience=10.0)
@@ -207,6 +207,34 @@ def test_a_server_that_reaches_no_stream_is_left_for_another(saas: FakeSaas, sit
     assert network.asked == [CLUSTER.urls, ("nats://a:1", "nats://c:3")]
     assert 2 * SETTINGS.patience <= network.pauses()[0] < 60
     assert site.stored() == ids
+
+
+def test_a_cut_off_server_that_speaks_of_a_predecessor_is_left_too(
+    saas: FakeSaas, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it remembers looks as if somebody else had written under the agent's name."""
+    site.accept(3)
+    site.drain()
+    from_the_past = saas.lane(site.lane).checkpoint
+    anew = Site(saas, name="anew")
+
+    class Behind(FakeLink):
+        async def read_checkpoint(self, lane: Lane) -> Stored | None:
+            return from_the_past if lane is site.lane else None
+
+    links = {"b:2": Behind, "c:3": FakeLink}
+    monkeypatch.setattr(service, "JetStreamLink", lambda session, name, patience: links[session.address](saas))
+    try:
+        anew.accept(3)
+        anew.drain()
+        ids = anew.accept(3)
+        network = Network(FakeSession("b:2"), FakeSession("c:3"))
+        run(anew, network, 600, access=CLUSTER)
+        assert network.asked == [CLUSTER.urls, ("nats://a:1", "nats://c:3")]
+        assert anew.stored()[-3:] == ids
+        assert anew.state().held is None
+    finally:
+        anew.close()
 
 
 def test_when_the_others_are_gone_the_one_that_was_left_is_asked_again(saas: FakeSaas, site: Site) -> None:
