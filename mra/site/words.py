@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Stint = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
+Short = Annotated[str, msgspec.Meta(max_length=64)]
+_EPOCH = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 ORIGIN_ALLOWANCE = 256  # bytes of the header that says where a row is from, at most
 PREFIX, FEED = "site", "site_feed"
 
@@ -46,8 +49,8 @@ class Hello(msgspec.Struct, frozen=True):
     """A follower introduces itself: what it knows of terms, its stint now, and how earlier ones ended."""
 
     term: Mark
-    leader: str
-    stint: str
+    leader: Short
+    stint: Short
     ended: list[Ended] = []
     strange: list[str] = []  # stints that the leader asked about, and of which this node knows nothing
 
@@ -173,6 +176,8 @@ def sent(rows: Sequence[Row]) -> list[Sent]:
 
 def drafts(follower: str, lane: Lane, epoch: str, previous: int, rows: Sequence[Sent]) -> list[Draft]:
     """The rows of `follower` as records of the leader's lane. Raises Rejected for one that no node may send."""
+    if not _EPOCH.fullmatch(epoch):  # it becomes part of a header that only the leader may write
+        raise Rejected(f"{epoch[:40]!r} is no name of an epoch: use letters and digits.")
     made = []
     for row in rows:
         origin = f"{checkpoint_name(follower, lane)} {epoch} {row.seq} {previous}"

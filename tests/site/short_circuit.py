@@ -47,9 +47,17 @@ class LeaderOutbox(DirectOutbox):
 
     async def append_many(self, drafts: Any, also: Any = None) -> Any:
         await trio.lowlevel.checkpoint()
+        crashes = False
+        if self.breaks_at is not None:
+            self.breaks_at -= 1
+            crashes = self.breaks_at < 0
+        if crashes and not self.late:
+            raise Crash
         (outcome,) = accept(self.connection, self.path, [Request(drafts, also)], self.settings, now())
         if isinstance(outcome, Exception):
             raise outcome
+        if crashes:
+            raise Crash
         self.wake()
         return outcome
 
@@ -189,12 +197,15 @@ class ShortCircuit:
         late: bool = False,
         reports: bool = True,
         slow: bool = False,
+        leader_crashes_at: int | None = None,
     ) -> None:
         """A session of the follower with one node: until it breaks, its process crashes, or nothing happens."""
         outbox = self.follower.outbox
         outbox.breaks_at, outbox.late = crashes_at, late
         outbox.is_slow = slow  # type: ignore[attr-defined]
-        circuit = Circuit(self.nodes[index].leader, breaks_at, late)
+        node = self.nodes[index]
+        node.site.outbox.breaks_at, node.site.outbox.late = leader_crashes_at, late
+        circuit = Circuit(node.leader, breaks_at, late)
 
         async def session() -> None:
             follower = Follower(FOLLOWER, outbox, SiteStatus("follower"))  # type: ignore[arg-type]
@@ -213,6 +224,8 @@ class ShortCircuit:
         outbox.breaks_at = None
         if crashes_at is not None:
             self.follower.restart()
+        if leader_crashes_at is not None:
+            node.restart()
 
     async def _report(self, circuit: Circuit, stint: Stint) -> None:
         settled = (await self.follower.outbox.read(drain.state, LANE)).checkpoint_seq

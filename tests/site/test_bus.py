@@ -121,6 +121,14 @@ async def test_a_forged_row_is_refused_whole(site: BusSite, forged: Row) -> None
     assert await site.leader.read(ids_at_leader, "n1", Lane.EVENTS) == []
 
 
+@pytest.mark.parametrize("epoch", ["e 1 0\r\nMra-Row: leader-events x", "", "e f", "e" * 65, "\u00e9"])
+async def test_an_epoch_that_would_forge_headers_is_refused(site: BusSite, epoch: str) -> None:
+    honest = commit(site, row(1))
+    forged = msgspec.structs.replace(honest, checkpoint=msgspec.structs.replace(honest.checkpoint, epoch=epoch))
+    with pytest.raises(Rejected, match="no name of an epoch"):
+        await offer(site, forged)
+
+
 async def test_a_producer_cannot_say_where_a_row_is_from(site: BusSite) -> None:
     with pytest.raises(BadInput, match="Mra-Origin is reserved"):
         await site.leader.append(Draft(Lane.EVENTS, "a.b", b"x", {"Mra-Origin": "n2-events e 1 0"}))

@@ -185,6 +185,7 @@ STEPS = st.one_of(
     st.tuples(st.just("drain"), st.integers(0, 1), st.booleans()),
     st.tuples(st.just("break"), st.integers(0, 1), st.integers(0, 9), st.booleans()),
     st.tuples(st.just("crash"), st.integers(0, 1), st.integers(0, 9), st.booleans(), st.booleans()),
+    st.tuples(st.just("leader crashes"), st.integers(0, 1), st.integers(0, 5), st.booleans()),
     st.tuples(st.just("greet"), st.integers(0, 1), st.integers(0, 1), st.booleans()),
     st.tuples(st.just("deliver"), st.integers(0, 1)),
     st.tuples(st.just("restart"), st.integers(0, 1)),
@@ -203,6 +204,8 @@ def play(site: ShortCircuit, step: tuple[object, ...]) -> None:
             site.drain(node, breaks_at=at, late=late)
         case ("crash", int(node), int(at), bool(late), bool(slow)):
             site.drain(node, crashes_at=at, late=late, slow=slow)
+        case ("leader crashes", int(node), int(at), bool(late)):
+            site.drain(node, leader_crashes_at=at, late=late)
         case ("greet", int(node), int(at), bool(late)):
             site.greet(node, breaks_at=at, late=late)
         case ("deliver", int(node)):
