@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -71,38 +70,24 @@ def token_make(
       mra saas token make acme --role tools --validity 30d --nodes 20
       mra saas token acme --role tools --validity 30d --nodes 20
     """
-    from mra.enrol.names import check_identity
+    from mra.provisioner.minting import Terms, mint_token
     from mra.provisioner.records import remember_token
     from mra.saas.directory import write
     from mra.tokens import choria
-    from mra.tokens.choria import Provisioning
 
     if single_use and nodes:
         raise BadInput("--single-use is --nodes 1: give one of them.")
-    for pattern in identities:
-        check_identity(pattern.replace("*", "x").replace("?", "x").replace("[", "x").replace("]", "x"))
     if output.exists():
         raise BadInput(f"{output} exists: name another file with --output, or remove it.")
-    directory, customer = reach.directory(), reach.registry().get(name)
-    issuer, charter, now = directory.issuer(), directory.charter(), time.time()
-    limit = 1 if single_use else nodes or 0
-    extensions: dict[str, Any] = {
-        "customer": customer.name,
-        "account": customer.account,
-        "role": role,
-        "issuer": issuer.public,
-    }
-    extensions |= {"single_use": True} if single_use else {"nodes": limit} if limit else {}
-    extensions |= {"identities": list(identities)} if identities else {}
-    extensions |= {"ca": _authority(Path(charter.tls_ca))} if charter.tls_ca else {}
-    wanted = Provisioning(urls=urls or (charter.server,), extensions=extensions)
-    text = choria.mint(wanted, issuer, now=now, validity=parse_duration(validity, "--validity"), random=os.urandom(16))
+    terms = Terms(role, parse_duration(validity, "--validity"), 1 if single_use else nodes or 0, identities, urls)
+    customer, now = reach.registry().get(name), time.time()
+    text = mint_token(reach.directory(), customer, terms, now)
     made = choria.read(text)
     with closing(ledger_of(reach)) as ledger:
-        remember_token(ledger, made, max_nodes=limit, now=now)
+        remember_token(ledger, made, max_nodes=terms.max_nodes, now=now)
     write(output, text)
     if as_json:
-        show.print_json({"id": made.id, "customer": customer.name, "role": role, "nodes": limit,
+        show.print_json({"id": made.id, "customer": customer.name, "role": role, "nodes": terms.max_nodes,
                          "expires": made.expires, "urls": list(made.urls), "file": str(output)})  # fmt: skip
     else:
         until = show.moment(made.expires * 1_000_000_000)
@@ -169,13 +154,6 @@ def ledger_of(reach: Reach) -> Connection:
     directory = reach.directory()
     directory.charter()
     return connect(directory.path / DATABASE)
-
-
-def _authority(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"Cannot read the SaaS's authority {file} ({error}): correct tls_ca in saas.json.") from error
 
 
 def _moment(second: int | None) -> str:

@@ -1,6 +1,7 @@
 """The provisioning service: decides which nodes belong to the SaaS, and as whom. The protocol is in `mra.enrol`.
 
     admission     the auth callout: who may open a connection, and to what; nonces          (pure)
+    minting       provisioning tokens
     entitlement   what a provisioning or server token is good for                           (pure)
     ledger        decisions, uses of tokens, pauses of failing nodes, in `provisioner.db`
     records       what the operator does to the ledger: tokens, nodes to forget
