@@ -13,6 +13,7 @@ Which one it is follows from the configuration and from the highest term known, 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,7 @@ FORMER = "former"
 LEADER_KEY = "site.leader"
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - named to be replaced
 _RETRY_SECONDS = 0.2
+_BUS_RETRY = 0.5  # seconds; the followers of one site are few, and need not spread as all agents of a SaaS do
 
 
 class Place:
@@ -103,8 +105,9 @@ class Place:
         ]
         if mirror:
             beside.append(lambda session: mirror.keep_up(BusBucket(session, name)))
+        uplink = self._settings.uplink
         return partial(
-            run_uplink, self._outbox, access, self._settings.uplink, link,
+            run_uplink, self._outbox, access, replace(uplink, retry_first=min(_BUS_RETRY, uplink.retry_first)), link,
             connect=follower.connect, beside=beside, link_of=follower.link,
         )  # fmt: skip
 

@@ -67,7 +67,9 @@ async def run_uplink(
     the patience of each lane; that of JetStream is the default.
     """
     memory = {lane: LaneMemory(patience=Patience(settings.patience), retry_cap=settings.retry_cap) for lane in Lane}
-    reach = Reach(settings.patience * _STAY if len(access.urls) > 1 else math.inf)
+    # A link of another kind leads to one place, however many addresses there are: the others are other places.
+    may_leave = len(access.urls) > 1 and link_of is None
+    reach = Reach(settings.patience * _STAY if may_leave else math.inf)
     at = left = ""
     delays = full_jitter(settings.retry_first, settings.retry_cap)
     while True:
