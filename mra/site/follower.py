@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from mra.aio.session import Access, Session, open_session
-from mra.errors import Fenced, LinkLost, MraError
+from mra.errors import Fenced, LinkLost, MraError, Unavailable
 from mra.log import logger
 from mra.outbox import drain
 from mra.outbox.record import Lane
@@ -32,6 +32,7 @@ log = logger("site")
 LOOK_ROUND_SECONDS = 20.0
 REPORT_SECONDS = 10.0
 _SOON = 0.05  # between a settlement and the word of it: a busy lane says it with its next batch
+_AGAIN = 1.0  # after a report that was not taken
 _PATIENCE = 5.0
 
 
@@ -88,6 +89,10 @@ class Follower:
                 except Fenced:
                     session.lost.set()  # the leader began anew, or is one no more: so do we
                     return
+                except Unavailable as reason:  # it has no room, or too much to do: its lanes are told the same
+                    log.once_per(60, "the leader does not take the report", reason=reason.sentence)
+                    await trio.sleep(_AGAIN)
+                    continue
                 told, told_at = settled, trio.current_time()
             with trio.move_on_after(REPORT_SECONDS):
                 await progress.wait()

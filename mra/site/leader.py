@@ -97,12 +97,16 @@ class Leader:
 
     async def _respond(self, session: Session, asked: Asked) -> None:
         try:
-            word = await self.answer(asked) if asked.body else _BUSY
+            word = await self.answer(asked) if asked.body else self._put_off(asked.follower)
             await session.send(frame(asked.reply, "", b"", encode(word)))
         except LinkLost as lost:
             log.debug("an answer did not get through", follower=asked.follower, reason=lost.sentence)
         finally:
             self._bytes -= len(asked.body)
+
+    def _put_off(self, follower: str) -> Refusal:
+        self._status.heard(follower).refused = _BUSY.sentence
+        return _BUSY
 
     async def answer(self, asked: Asked) -> msgspec.Struct:
         """The answer to one request; a refusal is one as well. Raises nothing."""

@@ -20,11 +20,15 @@ from mra.governors.governors import Governors
 from mra.governors.slots import Capacity
 from mra.outbox import drain
 from mra.outbox.record import Draft, Lane, Row
+from mra.site import follower as following
 from mra.site import keys, leader
 from mra.site.bus import ROSTER_SECONDS, BusSettings, configuration, run_bus
 from mra.site.desired import BusBucket
+from mra.site.follower import Follower, _Place
 from mra.site.governors import BusSlots, _keep
+from mra.site.inbox import followers
 from mra.site.leader import request
+from mra.site.status import SiteStatus
 from mra.site.words import Commit, Committed, Hello, Welcome, answer, encode, sent
 from mra.tokens.nkey import KeyPair, Kind
 from mra.uplink.answers import CheckpointMoved
@@ -162,6 +166,29 @@ async def test_a_leader_with_too_much_to_do_says_so_and_keeps_its_memory(
         with pytest.raises(Unavailable, match="too much to do"):
             await offer(site, commit(site, row(1)))
     assert (await offer(site, commit(site, row(1)))).number == 1
+
+
+async def test_what_is_settled_is_told_again_until_the_leader_takes_it(
+    site: BusSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await offer(site, commit(site, row(1)))).number == 1
+    settlement = drain.Settlement("e", 0, 0, 1)
+    await site.outbox.run_unit(drain.advance, Lane.EVENTS, settled=settlement)
+    monkeypatch.setattr(following, "_AGAIN", 0.05)
+    follower = Follower("n1", site.outbox, SiteStatus("follower"))
+    follower._place = _Place(site.stint, 1 << 20)
+    async with trio.open_nursery() as nursery:
+        with monkeypatch.context() as patch:
+            patch.setattr(leader, "MOST_BYTES", 10)
+            nursery.start_soon(follower.report, site.session)
+            with trio.fail_after(10):
+                while (site.status.followers["n1"].refused or "") == "":  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+        with trio.fail_after(10):
+            while (await site.leader.read(followers))["n1"]["unsettled"]:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+    assert await site.leader.read(ids_at_leader, "n1", Lane.EVENTS) == ["id1"]
 
 
 async def test_the_same_id_at_two_nodes_names_two_records(site: BusSite) -> None:
