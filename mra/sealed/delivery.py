@@ -11,6 +11,7 @@ leaves whole batches with their checkpoints; the same import, run again, goes on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -78,9 +79,23 @@ async def import_sealed(
     """
     agent = file.header.agent
     link = JetStreamLink(session, agent, customer=target.customer)
+    stored_rows = partial(proof.stream_rows, session, agent=agent, customer=target.customer)
+    return await deliver(link, stored_rows, file, verified, adopt=target.adopt, progress=progress)
+
+
+async def deliver(
+    link: Link,
+    stored_rows: proof.StoredRows,
+    file: SealedFile,
+    verified: Verified,
+    *,
+    adopt: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Lane, LaneOutcome]:
+    """`import_sealed` over a link; `stored_rows` are those of a part's lane and epoch, as its stream has them."""
     _check_sizes(verified, link.max_payload)
     outcomes = {part.lane: LaneOutcome(verified.rows[part.lane]) for part in file.header.lanes}
-    work = _Import(link, session, file, target, outcomes, progress)
+    work = _Import(link, stored_rows, file, adopt, outcomes, progress)
     delays = full_jitter(_RETRY_FIRST, _RETRY_CAP)
     idle = 0
     while True:
@@ -96,7 +111,7 @@ async def import_sealed(
             idle = 0 if sum(outcome.stored for outcome in outcomes.values()) > before else idle + 1
             if idle >= _TRIES:
                 raise
-            log.info("reading the checkpoints again", agent=agent, reason=str(reason))
+            log.info("reading the checkpoints again", agent=file.header.agent, reason=str(reason))
             await trio.sleep(next(delays))
         else:
             return outcomes
@@ -117,16 +132,16 @@ class _Import:
     def __init__(
         self,
         link: Link,
-        session: Session,
+        stored_rows: proof.StoredRows,
         file: SealedFile,
-        target: Target,
+        adopt: bool,
         outcomes: dict[Lane, LaneOutcome],
         progress: Callable[[int, int], None],
     ) -> None:
         self._link = link
-        self._session = session
+        self._stored_rows = stored_rows
         self._file = file
-        self._target = target
+        self._adopt = adopt
         self._outcomes = outcomes
         self._progress = progress
         self._most_rows = MAX_ROWS
@@ -155,10 +170,9 @@ class _Import:
     async def _find_position(self, part: Part) -> Position:
         stored = await self._link.read_checkpoint(part.lane)
         self._outcomes[part.lane].checkpoint = stored
-        agent, adopt = self._file.header.agent, self._target.adopt
-        position = find_position(part, stored, agent=agent, adopt=adopt)
-        if adopt and stored and stored.checkpoint.epoch != part.epoch:
-            await proof.prove_unknown(self._session, part, agent=agent, customer=self._target.customer)
+        position = find_position(part, stored, agent=self._file.header.agent, adopt=self._adopt)
+        if self._adopt and stored and stored.checkpoint.epoch != part.epoch:
+            await proof.prove_unknown(self._stored_rows(part), part)
         return position
 
     async def _prove(self, positions: dict[Lane, Position]) -> None:
@@ -169,10 +183,7 @@ class _Import:
             if stored and through > self._proven.get(part.lane, part.begins_behind):
                 claims.append(proof.Claim(part, stored.checkpoint))
         for claim in proof.claims_without_proof(claims, self._file.bundles()) if claims else []:
-            await proof.prove_by_stream(
-                self._session, claim, self._file.bundles(),
-                agent=self._file.header.agent, customer=self._target.customer,
-            )  # fmt: skip
+            await proof.prove_by_stream(self._stored_rows(claim.part), claim, self._file.bundles())
 
     async def _publish(self, part: Part, position: Position, rows: Sequence[Row]) -> Position:
         batch = Batch(part.lane, part.epoch, position.previous, position.total, rows, may_continue=False)

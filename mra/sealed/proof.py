@@ -9,6 +9,7 @@ two ids does.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,12 +21,17 @@ from mra.uplink.pace import MAX_ROWS
 from mra.uplink.subjects import Subjects, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from mra.aio.session import Session
     from mra.outbox.record import Lane, Row
     from mra.sealed.contents import Bundle, Part
     from mra.uplink.checkpoint import Checkpoint
+
+
+# Number and id of each row, in the order of the stream.
+StoredRow = AsyncGenerator[tuple[int, str], None]
+StoredRows = Callable[["Part"], StoredRow]
 
 
 class Claim(NamedTuple):
@@ -67,15 +73,12 @@ def claims_without_proof(claims: Iterable[Claim], bundles: Iterable[Bundle]) -> 
     return [claim for claim, proof in quick.values() if not proof.holds]
 
 
-async def prove_by_stream(
-    session: Session, claim: Claim, bundles: Iterable[Bundle], *, agent: str, customer: str
-) -> None:
+async def prove_by_stream(stored: StoredRow, claim: Claim, bundles: Iterable[Bundle]) -> None:
     """Compare ids with the stream's. Raises Refused for a row that is another one there, LinkLost."""
     part = claim.part
     mine = _file_rows(part.lane, claim.checkpoint.through_seq, bundles)
     row = next(mine, None)
-    stored = _stream_rows(session, part, agent, customer)
-    async with aclosing(stored):  # type: ignore[type-var]
+    async with aclosing(stored):
         async for seq, id_ in stored:
             while row is not None and row.seq < seq:
                 row = next(mine, None)
@@ -83,19 +86,18 @@ async def prove_by_stream(
                 return
             if row.seq == seq and row.id != id_:
                 raise Refused(
-                    f"Row {seq} of lane {part.lane} of {agent} is another one at the SaaS: this file is of a copy of"
-                    " the site that went its own way."
+                    f"Row {seq} of lane {part.lane} is another one at the SaaS: this file is of a copy of the site that"
+                    " went its own way."
                 )
 
 
-async def prove_unknown(session: Session, part: Part, *, agent: str, customer: str) -> None:
+async def prove_unknown(stored: StoredRow, part: Part) -> None:
     """Before a site takes over from another installation: it must not have been here before. Raises Refused."""
-    stored = _stream_rows(session, part, agent, customer)
-    async with aclosing(stored):  # type: ignore[type-var]
+    async with aclosing(stored):
         async for seq, _ in stored:
             raise Refused(
-                f"Lane {part.lane} of {agent} was delivered from this file's epoch before (row {seq}), and another"
-                " writer took over since: storing more of it would store rows twice."
+                f"Lane {part.lane} was delivered from this file's epoch before (row {seq}), and another writer took"
+                " over since: storing more of it would store rows twice."
             )
 
 
@@ -108,8 +110,8 @@ def _file_rows(lane: Lane, through_seq: int, bundles: Iterable[Bundle]) -> Itera
                 yield row
 
 
-async def _stream_rows(session: Session, part: Part, agent: str, customer: str) -> AsyncIterator[tuple[int, str]]:
-    """Number and id of the lane's rows of the part's epoch, in the order of the stream."""
+async def stream_rows(session: Session, part: Part, *, agent: str, customer: str) -> StoredRow:
+    """The rows of the part's lane and epoch, from the stream."""
     subject = f"{Subjects(agent, customer).rows(part.lane)}>"
     origin = [checkpoint_name(agent, part.lane), part.epoch]
     messages = read_stream(session, stream_of(part.lane), subject=subject)

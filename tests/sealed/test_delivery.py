@@ -210,7 +210,7 @@ async def test_a_copy_of_a_site_that_went_its_own_way_is_refused(saas: Saas, isl
         longer = copy.export()
     await bring(saas, island.export())
     for path in (shorter, longer):
-        with pytest.raises(Refused, match="Row 6 of lane events of site1 is another one"):
+        with pytest.raises(Refused, match="Row 6 of lane events is another one"):
             await bring(saas, path)
     assert await proven(saas) == {"site1-events": 10}
 
