@@ -282,8 +282,8 @@ CREATE TABLE export (
   epoch       TEXT    NOT NULL,
   first_seq   INTEGER NOT NULL,
   through_seq INTEGER NOT NULL,
-  last_count  INTEGER NOT NULL DEFAULT 0,  -- rows of its last batch, and their digest: they prove that a checkpoint at
-  last_digest TEXT    NOT NULL DEFAULT '', -- the SaaS stems from this file even where the rows are no longer here
+  last_seq    INTEGER NOT NULL DEFAULT 0,  -- its last row, and when that was accepted (ns since 1970): they tell that a
+  last_wall   INTEGER NOT NULL DEFAULT 0,  -- checkpoint at the SaaS stems from this file even where its rows are gone here
   wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL,
   PRIMARY KEY (file, lane)
 ) STRICT, WITHOUT ROWID;

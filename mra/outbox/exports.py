@@ -109,12 +109,12 @@ def _extent(connection: Connection, here: LaneState, everything: bool) -> Extent
     return found._replace(after=first - 1, total_before=max(0, here.epoch_total - kept), rows=here.waiting + kept)
 
 
-def finish(connection: Connection, file: str, lane: Lane, *, count: int, digest: str) -> None:
-    """Remember the file's last batch of a lane, by which its checkpoint will be recognised."""
+def finish(connection: Connection, file: str, lane: Lane, *, last_seq: int, last_wall: int) -> None:
+    """Remember the file's last row of a lane, by which its checkpoint will be recognised."""
     with transaction(connection):
         connection.execute(
-            "UPDATE export SET last_count = ?, last_digest = ? WHERE file = ? AND lane = ?",
-            (count, digest, file, lane.value),
+            "UPDATE export SET last_seq = ?, last_wall = ? WHERE file = ? AND lane = ?",
+            (last_seq, last_wall, file, lane.value),
         )
 
 
@@ -165,11 +165,14 @@ def forget_lane(connection: Connection, here: LaneState) -> None:
     here.exported_through = here.exported_overdue = 0
 
 
-def wrote(connection: Connection, lane: Lane, *, epoch: str, through_seq: int, count: int, digest: str) -> bool:
-    """Whether an unanswered file ends with just this batch."""
+def wrote(connection: Connection, lane: Lane, *, epoch: str, last_seq: int, last_wall: int) -> bool:
+    """Whether an unanswered file ends with just this row.
+
+    A copy of this database numbers its rows alike, but accepts none in the same nanosecond.
+    """
     found = connection.execute(
-        "SELECT 1 FROM export WHERE lane = ? AND epoch = ? AND through_seq = ? AND last_count = ? AND last_digest = ?",
-        (lane.value, epoch, through_seq, count, digest),
+        "SELECT 1 FROM export WHERE lane = ? AND epoch = ? AND last_seq = ? AND last_wall = ? AND last_seq > 0",
+        (lane.value, epoch, last_seq, last_wall),
     ).fetchone()
     return found is not None
 

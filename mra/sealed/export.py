@@ -1,7 +1,7 @@
 """The site's side: what waits in the outbox goes into a sealed file. Blocking; works beside a running daemon.
 
 Three things can be seen from outside: the file under its own name, whole or not at all; the note in the outbox that its
-rows have left, which is there before the file is; and the file's last batches in that note, there before it is named.
+rows have left, which is there before the file is; and the file's last rows in that note, there before it is named.
 A kill between them leaves a note of a file that nobody has: its rows are kept a while for nothing.
 """
 
@@ -124,7 +124,7 @@ def _write_lane(connection: Connection, writer: SealedWriter, file: str, extent:
         rows = [row for row in found.rows if row.seq <= extent.through_seq]
         if rows:
             writer.write(lane, rows)
-            exports.finish(connection, file, lane, count=len(rows), digest=drain.digest(rows))
+            exports.finish(connection, file, lane, last_seq=rows[-1].seq, last_wall=rows[-1].wall)
             yield len(rows)
         after = max([*found.damaged, *(row.seq for row in found.rows)], default=extent.through_seq)
 

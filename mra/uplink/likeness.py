@@ -17,25 +17,22 @@ if TYPE_CHECKING:
 def compare(connection: Connection, here: LaneState, checkpoint: Checkpoint) -> Likeness:
     """Look for the checkpoint's rows among ours; never more of them than a batch can have.
 
-    A sealed file of ours counts too: some of its rows may have been shed here before it arrived, and the SaaS has them.
+    Where some are missing, a sealed file of ours may have carried them: they were shed here before it arrived, and the
+    SaaS has them.
     """
-    if not (_wrote(connection, here, checkpoint) or _has(connection, here, checkpoint)):
+    if not _is_ours(connection, here, checkpoint):
         return Likeness()
     unsettled = drain.count_between(connection, here.name, here.settled_through, checkpoint.through_seq)
     return Likeness(is_ours=True, unsettled=unsettled)
 
 
-def _wrote(connection: Connection, here: LaneState, checkpoint: Checkpoint) -> bool:
-    return exports.wrote(
-        connection, here.name, epoch=checkpoint.epoch, through_seq=checkpoint.through_seq, count=checkpoint.count,
-        digest=checkpoint.digest,
-    )  # fmt: skip
-
-
-def _has(connection: Connection, here: LaneState, checkpoint: Checkpoint) -> bool:
+def _is_ours(connection: Connection, here: LaneState, checkpoint: Checkpoint) -> bool:
     if not 0 < checkpoint.count <= MAX_ROWS:
         return False
     found = drain.read(connection, here.name, checkpoint.first_seq - 1, max_rows=checkpoint.count, max_bytes=MAX_BYTES)
-    if found.damaged or len(found.rows) != checkpoint.count or found.rows[-1].seq != checkpoint.through_seq:
-        return False
-    return drain.digest(found.rows) == checkpoint.digest
+    if not found.damaged and len(found.rows) == checkpoint.count and found.rows[-1].seq == checkpoint.through_seq:
+        return drain.digest(found.rows) == checkpoint.digest
+    return exports.wrote(
+        connection, here.name, epoch=checkpoint.epoch, last_seq=checkpoint.through_seq,
+        last_wall=checkpoint.created_through,
+    )  # fmt: skip

@@ -134,14 +134,16 @@ def test_a_new_epoch_forgets_the_files_of_the_old_one(desk: Desk) -> None:
     assert desk.state(METRICS).exported_through == 0
 
 
-def test_a_file_is_recognised_by_its_last_batch_alone(desk: Desk) -> None:
+def test_a_file_is_recognised_by_its_last_row_alone(desk: Desk) -> None:
     desk.accept(METRICS, b"1", b"2")
     (extent,) = export(desk, "f1")
-    exports.finish(desk.connection, "f1", METRICS, count=2, digest="d")
-    batch = {"epoch": extent.epoch, "through_seq": 2, "count": 2, "digest": "d"}
-    assert exports.wrote(desk.connection, METRICS, **batch)
-    for other in ({"epoch": "x"}, {"through_seq": 1}, {"count": 1}, {"digest": "e"}):
-        assert not exports.wrote(desk.connection, METRICS, **(batch | other))
+    none = {"epoch": extent.epoch, "last_seq": 0, "last_wall": 0}
+    assert not exports.wrote(desk.connection, METRICS, **none)  # it is still being written
+    exports.finish(desk.connection, "f1", METRICS, last_seq=2, last_wall=77)
+    last = {"epoch": extent.epoch, "last_seq": 2, "last_wall": 77}
+    assert exports.wrote(desk.connection, METRICS, **last)
+    for other in ({"epoch": "x"}, {"last_seq": 1}, {"last_wall": 76}):
+        assert not exports.wrote(desk.connection, METRICS, **(last | other))
 
 
 def test_rows_published_one_by_one_may_not_go_into_a_file(desk: Desk) -> None:
