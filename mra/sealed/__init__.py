@@ -66,5 +66,6 @@ Threats:
 Rows in a file are kept from every policy for `outbox.export_hold` (7 days of uptime), counted from the lane's oldest
 file that was not answered, so that exporting again does not extend it: a courier who never arrives costs space for a
 week, not for ever. Beyond that a row may be shed here and be stored by a file that comes late; it is then counted as
-shed, stands in the streams once, and the lane goes on (`mra.outbox.exports`).
+shed, stands in the streams once, and the lane goes on (`mra.outbox.exports`). An import that broke off is to be run
+again: a site that shed rows of the file stands still, fenced, as long as the SaaS ends in the middle of it.
 """
