@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
 log = logger("provision")
 DEFER_SECONDS = 60.0
+_REMEMBERED = 10_000
 
 
 class Judge:
-    """Decides requests; many at once, those of one node one after the other."""
+    """Decides requests; many at once, those of one node one after the other and `least` seconds apart."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Judge:
         helper: Helper,
         secret: bytes,
         *,
+        least: float = 0.0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._authority = authority
@@ -47,7 +50,9 @@ class Judge:
         self._ledger = ledger
         self._helper = helper
         self._secret = secret
+        self._least = least
         self._now = now
+        self._asked: dict[tuple[str, str], float] = {}  # Trio time of the last question to the helper
         self._busy: dict[tuple[str, str], trio.Lock] = {}
 
     async def answer(self, connection: str, request: Request) -> bytes:
@@ -109,6 +114,7 @@ class Judge:
         before = await self._ledger.run(rules.check, case, self._now())
         if before is not None:
             return before
+        self._pace(case.key)
         try:
             decided = await self._helper(question(case))
         except Exception as error:
@@ -119,6 +125,16 @@ class Judge:
             return decided
         made = await trio.to_thread.run_sync(grant, self._authority, self._customers, case, decided, self._now())
         return await self._ledger.run(rules.commit, case, made, self._now())
+
+    def _pace(self, key: tuple[str, str]) -> None:
+        """Raises NotYet for a node that asks without pause: it would keep the helper from all others."""
+        now = trio.current_time()
+        wait = self._asked.get(key, -math.inf) + self._least - now
+        if wait > 0:
+            raise NotYet("This node asked a moment ago.", wait)
+        if len(self._asked) > _REMEMBERED:
+            self._asked = {node: asked for node, asked in self._asked.items() if asked + self._least > now}
+        self._asked[key] = now
 
     async def _failed(self, case: Case, reason: str) -> NotYet:
         """What to raise for a node about which the helper could not decide; the next look at it is later each time."""

@@ -46,6 +46,7 @@ class Service:
     ledger: Ledger
     helper: Helper
     workers: int = 4
+    least: float = 1.0  # seconds between two questions to the helper about one node
 
 
 async def run_provisioner(
@@ -56,7 +57,7 @@ async def run_provisioner(
     It does not end when the SaaS's server does: it connects again, for ever, with full jitter.
     """
     secret = await service.ledger.run(ledger.secret, "nonce")
-    judge = Judge(service.authority, service.customers, service.ledger, service.helper, secret)
+    judge = Judge(service.authority, service.customers, service.ledger, service.helper, secret, least=service.least)
     delays = full_jitter(0.2, 10.0)
     told = False
     while True:

@@ -66,7 +66,7 @@ async def serving(
     found = from_creds(directory.creds_file("provisioner"))
     access = Access((saas.url,), "provisioner", tls=tls, user_jwt=found.user_jwt, sign=found.sign)
     async with open_ledger(saas.path / DATABASE) as ledger, trio.open_nursery() as nursery:
-        service = Service(authority, Registry(directory), ledger, helper or Scripted())
+        service = Service(authority, Registry(directory), ledger, helper or Scripted(), least=0)
         await nursery.start(run_provisioner, service, access)
         yield
         nursery.cancel_scope.cancel()

@@ -98,9 +98,9 @@ def case(**changes: Any) -> Case:
 
 
 @asynccontextmanager
-async def judging(path: Path, helper: Any = None, now: float = NOW) -> AsyncIterator[Judge]:
+async def judging(path: Path, helper: Any = None, **options: Any) -> AsyncIterator[Judge]:
     async with open_ledger(path) as ledger:
-        yield Judge(authority(), Customers(), ledger, helper or Scripted(), SECRET, now=lambda: now)
+        yield Judge(authority(), Customers(), ledger, helper or Scripted(), SECRET, now=lambda: NOW, **options)
 
 
 def nodes(path: Path) -> list[dict[str, Any]]:
@@ -163,6 +163,19 @@ async def test_a_helper_that_fails_in_any_way_costs_the_node_a_pause(tmp_path, f
         box = await judge.answer(CONNECTION.public, request(said, credential))
     answer, _ = messages.open_answer(box, reader, said)
     assert (answer.outcome, answer.retry_after > 0, nodes(tmp_path / "p.db")) == ("failed", True, [])
+
+
+async def test_a_node_that_asks_without_pause_is_answered_without_asking_the_helper(tmp_path):
+    credential, reader, helper = token(), Reader(), Scripted()
+    outcomes = []
+    async with judging(tmp_path / "p.db", helper, least=3600) as judge:
+        for number in (1, 1, 2, 3):
+            said = statement(credential, reader, request=str(number) * 32)
+            box = await judge.answer(CONNECTION.public, request(said, credential))
+            outcomes.append(messages.open_answer(box, reader, said)[0])
+    assert [answer.outcome for answer in outcomes] == ["enrolled", "enrolled", "failed", "failed"]
+    assert 3500 < outcomes[-1].retry_after <= 3600
+    assert len(helper.asked) == 1
 
 
 OUTCOMES = (
