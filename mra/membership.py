@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     Verb = Callable[[str, bytes], Awaitable[msgspec.Struct]]
     Service = Callable[[], Awaitable[None]]
+    OnSession = Callable[[Session], Awaitable[None]]
 
 log = logger("site")
 FORMER = "former"
@@ -90,7 +91,7 @@ class Place:
             return None
         return self.status.report(await self._outbox.read(inbox.followers))
 
-    def _uplink(self, link: LinkStatus, beside: Sequence[Callable[[Session], Awaitable[None]]]) -> Service:
+    def _uplink(self, link: LinkStatus, beside: Sequence[OnSession]) -> Service:
         settings = self._settings
         return partial(run_uplink, self._outbox, settings.access, settings.uplink, link, beside=beside)
 
@@ -98,7 +99,7 @@ class Place:
         name, site = self._settings.name, _of(self._settings)
         access = keys.access(site.urls, name, site.directory, keys.FOLLOWER)
         follower = Follower(name, self._outbox, self.status)
-        beside: list[Callable[[Session], Awaitable[None]]] = [
+        beside: list[OnSession] = [
             follower.report,
             partial(follower.look_round, access),
             lambda session: governors.serve_with(BusSlots(session, name)),
@@ -112,29 +113,32 @@ class Place:
         )  # fmt: skip
 
     def _lead(self, link: LinkStatus, mirror: Mirror | None, governors: Governors) -> list[tuple[str, Service]]:
+        """The bus and what is said there; a former leader hands out no slots, and passes no orders on."""
+        name, leads = self._settings.name, self.role == LEADER
+        slots = SlotDesk(self._outbox, self._term.term) if leads else None
+        desk = DesiredDesk(self._outbox, mirror) if leads and mirror else None
+        answers: dict[str, Verb] = {}
+        beside: list[OnSession] = [mirror.follow] if mirror else []
+        services: list[tuple[str, Service]] = []
+        if slots:
+            answers[GOVERNOR] = slots.answer
+            beside.append(slots.serve_saas)
+            services.append(("governors", partial(governors.serve_with, slots)))
+        if desk:
+            answers[DESIRED] = desk.answer
+        leader = Leader(name, self._term.term if leads else 0, self._outbox, self.status, answers)
+        on_bus: list[OnSession] = [leader.serve, *([desk.feed] if desk else [])]
+        return [*services, ("uplink", self._uplink(link, beside)), *self._host(on_bus)]
+
+    def _host(self, on_bus: Sequence[OnSession]) -> list[tuple[str, Service]]:
         name, site = self._settings.name, _of(self._settings)
         assert site.listen is not None
         host, port = site.listen
-        bus = BusSettings(name, host, port, site.directory)
-        slots = SlotDesk(self._outbox, self._term.term)
-        answers: dict[str, Verb] = {GOVERNOR: slots.answer} if self.role == LEADER else {}
-        beside = [slots.serve_saas]
-        on_bus: list[Callable[[Session], Awaitable[None]]] = []
-        if mirror:
-            desk = DesiredDesk(self._outbox, mirror)
-            beside.append(mirror.follow)
-            if self.role == LEADER:
-                answers[DESIRED] = desk.answer
-                on_bus.append(desk.feed)
-        leader = Leader(name, self._term.term if self.role == LEADER else 0, self._outbox, self.status, answers)
-        on_bus.append(leader.serve)
         own = "localhost" if host in _EVERYWHERE else host
         access = keys.access([f"tls://{own}:{port}"], name, site.directory, keys.LEADER)
         services: list[tuple[str, Service]] = [
-            ("uplink", self._uplink(link, beside)),
-            ("bus", partial(run_bus, bus)),
+            ("bus", partial(run_bus, BusSettings(name, host, port, site.directory))),
             ("site", partial(_serve_bus, access, on_bus, self.status)),
-            ("governors", partial(governors.serve_with, slots)),
         ]
         if site.urls and (site.directory / keys.FOLLOWER).exists():
             follower = Follower(name, self._outbox, self.status)
@@ -223,9 +227,7 @@ def _of(settings: Settings) -> SiteSettings:
     return settings.site
 
 
-async def _serve_bus(
-    access: Access, services: Sequence[Callable[[Session], Awaitable[None]]], status: SiteStatus
-) -> None:
+async def _serve_bus(access: Access, services: Sequence[OnSession], status: SiteStatus) -> None:
     """Run the leader's services on its own bus, and again when the bus was away; never returns."""
     while True:
         try:

@@ -76,6 +76,7 @@ class Leader:
     async def serve(self, session: Session) -> None:
         """Answer over `session` until cancelled. No follower can disturb another, or end this."""
         sender, receiver = trio.open_memory_channel[Asked](MOST_REQUESTS)
+        self._bytes = 0  # what an earlier session left in its queue is gone
 
         def take(message: Message) -> None:
             asked = request(message)

@@ -113,7 +113,7 @@ async def test_a_site_is_told_who_leads_and_works_on_without_the_saas(saas: Saas
         await until(lambda status: status["desired"]["state"] == "following", nodes["n3"], 60)
         await nodes["n3"].produce(nodes["n3"].load(count=20))
         await until(lambda status: not status["lanes"]["events"]["waiting"], nodes["n3"], 60)
-        assert (await nodes["n2"].status())["lanes"]["events"]["waiting"] >= 20
+        await until(lambda status: status["lanes"]["events"]["waiting"] >= 20, nodes["n2"], 60)
         await saas.start()
         await nodes.drained()
         assert await count_perfect("told who leads", saas, nodes.accepted()) == (2 * 3 + 1) * 4 * 20
