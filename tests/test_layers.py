@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
             "mra.credentials",
             "mra.durable",
             "mra.errors",
+            "mra.groups",
             "mra.latest",
             "mra.lock",
             "mra.log",

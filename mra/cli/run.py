@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mra.cli.options import agent_options, config_option
+from mra.groups import ungrouped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +45,10 @@ def run(config: Path, log_level: str) -> None:
     log.set_up(log_level)
     settings = read_settings(config)
     try:
-        trio.run(_main, settings, agent_options())
-    except* KeyboardInterrupt:
+        with ungrouped():
+            trio.run(_main, settings, agent_options())
+    except KeyboardInterrupt:
         raise click.Abort from None
-    except* Exception as group:
-        raise only(group) from group
 
 
 async def _main(settings: Settings, options: Options) -> None:
@@ -73,11 +73,3 @@ async def watch_signals(stop: trio.Event, everything: trio.CancelScope, *, task_
             if stop.is_set():
                 everything.cancel()
             stop.set()
-
-
-def only(group: BaseExceptionGroup[Exception]) -> BaseException:
-    """The one error of a group, which is what the operator should read; a group of several stays one."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mra.errors import BadInput
+from mra.groups import ungrouped
 
 if TYPE_CHECKING:
     import ssl
@@ -194,16 +195,13 @@ def with_session(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:
     import trio
 
     from mra.aio.session import open_session
-    from mra.cli.run import only
 
     async def main() -> T:
         async with open_session(access) as session:
             return await work(session)
 
     try:
-        return trio.run(main)
-    except* KeyboardInterrupt:
+        with ungrouped():
+            return trio.run(main)
+    except KeyboardInterrupt:
         raise click.Abort from None
-    except* Exception as group:
-        raise only(group) from group
-    raise AssertionError("unreachable")

@@ -9,6 +9,7 @@ import click
 
 from mra.cli.saas_access import Reach, system_options
 from mra.errors import BadInput
+from mra.groups import ungrouped
 from mra.units import parse_duration
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ def provisioner(
     import trio
 
     from mra import log
-    from mra.cli.run import only
     from mra.provisioner.opening import Choices
 
     if helper and rules:
@@ -59,10 +59,8 @@ def provisioner(
         urls, issuers, parse_duration(validity, "--validity"), helper.absolute() if helper else None,
         parse_duration(helper_time, "--helper-time"), rules,
     )  # fmt: skip
-    try:
+    with ungrouped():
         trio.run(_main, reach.directory(), reach.provisioner(), choices, workers)
-    except* Exception as group:
-        raise only(group) from group
 
 
 async def _main(directory: Directory, access: Access, choices: Choices, workers: int) -> None:

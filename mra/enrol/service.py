@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -23,6 +23,7 @@ from mra.enrol.exchange import Asked, ask
 from mra.enrol.keys import NodeKeys, load_keys, load_or_make_keys
 from mra.enrol.offers import Offers, check_customer
 from mra.errors import MraError, Refused, Unavailable
+from mra.groups import first, ungrouped
 from mra.log import logger
 from mra.tokens import nats, servers
 
@@ -88,15 +89,16 @@ class Enroller:
         while True:
             self.status.state = "enrolling"
             try:
-                enrolment = await self._attempt(self.status.attempts)
-            except* ShutdownAsked as group:
-                _raise_first(group)
-            except* MraError as group:
-                pause = self._note(_first(group), next(delays))
-            except* Exception as group:
-                # A bug, of ours or of a library: it must not end an agent that others rely on.
-                log.failure("an attempt to enrol failed in an unexpected way", group)
-                pause = self._note(_first(group), next(delays))
+                with ungrouped():
+                    enrolment = await self._attempt(self.status.attempts)
+            except ShutdownAsked:
+                raise
+            except MraError as error:
+                pause = self._note(error, next(delays))
+            except Exception as bug:
+                # Ours or a library's, or several errors at once: it must not end an agent that others rely on.
+                log.failure("an attempt to enrol failed in an unexpected way", bug)
+                pause = self._note(first(bug), next(delays))
             else:
                 self.status.state, self.status.attempts, self.status.last_error = "enrolled", 0, None
                 return enrolment
@@ -195,14 +197,3 @@ def _check(grant: Grant, keys: NodeKeys) -> None:
 def _settings_of(grant: Grant) -> tuple[object, ...]:
     """What the rest of the agent runs by."""
     return grant.customer, grant.account, grant.name, grant.role, grant.urls, grant.configuration
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _raise_first(group: BaseExceptionGroup[BaseException]) -> NoReturn:
-    raise _first(group) from group

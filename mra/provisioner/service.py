@@ -14,6 +14,7 @@ from mra.backoff import full_jitter
 from mra.enrol import messages
 from mra.enrol.messages import REQUEST_SUBJECT
 from mra.errors import Busy, LinkLost, MraError, Refused, StoreBroken
+from mra.groups import first
 from mra.log import logger
 from mra.provisioner import admission, ledger
 from mra.provisioner.authority import active
@@ -72,7 +73,7 @@ async def run_provisioner(
                 await session.keep_alive(_PING_SECONDS)
                 nursery.cancel_scope.cancel()
         except* MraError as group:
-            log.once_per(60, "the SaaS's server is not reachable; it is tried again", reason=_first(group))
+            log.once_per(60, "the SaaS's server is not reachable; it is tried again", reason=str(first(group)))
         await trio.sleep(next(delays))
 
 
@@ -188,10 +189,3 @@ class _Desk:
 def _told(error: Refused) -> bytes:
     log.once_per(1, "a request proves nothing", reason=error.sentence)
     return messages.tell_error(error.sentence)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> str:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)

@@ -14,6 +14,7 @@ import trio
 from mra.aio.session import Access, CredentialsRefused, Session, Silent, open_session
 from mra.backoff import full_jitter
 from mra.errors import LinkLost, MraError
+from mra.groups import first
 from mra.log import logger
 from mra.outbox.record import Lane
 from mra.uplink.jetstream import JetStreamLink
@@ -86,16 +87,16 @@ async def run_uplink(
             if group.subgroup(Silent):
                 for lane in memory.values():
                     lane.fell_silent()
-            _note_lost(status, _first(group))
+            _note_lost(status, first(group))
         except* MraError as group:
             is_refused = True
             if group.subgroup(CredentialsRefused):
                 status.refused.set()
-            _note_lost(status, _first(group))
+            _note_lost(status, first(group))
         except* Exception as group:
             # A bug in a client library must not end the draining for good; the next session starts afresh.
             log.failure("the session failed in an unexpected way", group)
-            _note_lost(status, _first(group))
+            _note_lost(status, first(group))
         if trio.current_time() - connected_at > settings.retry_cap:
             delays = full_jitter(settings.retry_first, settings.retry_cap)
         # Refused credentials change when somebody changes them; until then the SaaS is not asked in haste.
@@ -133,7 +134,7 @@ async def _run_beside(service: Beside, session: Session, pause: float) -> None:
         try:
             await service(session)
         except* MraError as group:
-            log.once_per(60, "a service beside the lanes failed", reason=str(_first(group)))
+            log.once_per(60, "a service beside the lanes failed", reason=str(first(group)))
         except* Exception as group:
             log.failure("a service beside the lanes crashed", group)
         await trio.sleep(pause)
@@ -182,13 +183,6 @@ def _note_lost(status: LinkStatus, error: BaseException) -> None:
     status.last_error = str(error)
     for lane in status.lanes.values():
         lane.state = "offline"
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 __all__ = ["LinkStatus", "UplinkSettings", "drain_lanes", "run_uplink"]

@@ -17,6 +17,7 @@ from mra.enrol.exchange import Asked, Credential, ask, credential_of
 from mra.enrol.keys import load_or_make_keys
 from mra.enrol.service import Enroller
 from mra.enrol.settings import EnrolSettings
+from mra.groups import ungrouped
 from mra.provisioner.helper import HelperAnswer
 from mra.provisioner.ledger import open_ledger
 from mra.provisioner.opening import DATABASE, Choices, authority_of
@@ -126,16 +127,6 @@ class Node:
         """One attempt; raises what it raises, without the group around it."""
         chosen = credential or credential_of(self.token_file.read_text())
         asked = Asked(self.identity, request or os.urandom(16).hex(), "1.0.0", {})
-        try:
+        with ungrouped():
             answer, _ = await ask(chosen, keys or self.keys, asked)
-        except* Exception as group:
-            raise first(group) from group
         return answer
-
-
-def first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error inside a group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from mra.aio.session import Access, open_session
-from mra.errors import MraError
+from mra.groups import ungrouped
 from mra.outbox.policy import OutboxSettings
 from mra.outbox.record import Draft, Lane
 from mra.saas.verify import verify_stream
@@ -85,12 +85,9 @@ async def bring(saas: Saas, path: Path, *, adopt: bool = False) -> dict[Lane, La
     """Import a file, or raise the one error that says why not."""
     with open_sealed(path, SECRET) as file:
         verified = file.verify()
-        try:
+        with ungrouped():
             async with open_session(backend(saas)) as session:
                 return await import_sealed(session, file, verified, Target("acme", adopt))
-        except* MraError as group:
-            raise _only(group) from None
-    raise AssertionError("unreachable")
 
 
 async def bring_and_answer(saas: Saas, path: Path) -> bytes:
@@ -115,10 +112,3 @@ async def proven(saas: Saas) -> dict[str, int]:
 def stored(outcomes: dict[Lane, LaneOutcome]) -> dict[str, int]:
     """Rows that an import stored, per lane."""
     return {lane.value: outcome.stored for lane, outcome in outcomes.items()}
-
-
-def _only(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        (error,) = error.exceptions
-    return error
