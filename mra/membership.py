@@ -7,12 +7,11 @@
     follower   the uplink goes to the leader
 
 Which one it is follows from the configuration and from the highest term known, which the desired-state key
-`site.leader` raises: `{"leader": "n2", "term": 2}`. When that changes a node's place, the agent starts anew in it.
+`site.leader` raises (see `mra.site.orders`). When that changes a node's place, the agent starts anew in it.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ import trio
 from mra.aio.session import open_session
 from mra.errors import BadInput, LinkLost, MraError, Unavailable
 from mra.log import logger
-from mra.site import inbox, keys, terms
+from mra.site import granted, inbox, keys, terms
 from mra.site.bus import BusSettings, run_bus
 from mra.site.desired import VERB as DESIRED
 from mra.site.desired import BusBucket, DesiredDesk
@@ -30,6 +29,7 @@ from mra.site.follower import Follower
 from mra.site.governors import VERB as GOVERNOR
 from mra.site.governors import BusSlots, SlotDesk
 from mra.site.leader import Leader
+from mra.site.orders import leader_key, read_order
 from mra.site.settings import FOLLOWER, LEADER
 from mra.site.status import SiteStatus
 from mra.uplink.service import run_uplink
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 log = logger("site")
 FORMER = "former"
-LEADER_KEY = "site.leader"
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - named to be replaced
 _RETRY_SECONDS = 0.2
 _BUS_RETRY = 0.5  # seconds; the followers of one site are few, and need not spread as all agents of a SaaS do
@@ -97,7 +96,7 @@ class Place:
 
     def _follow(self, link: LinkStatus, mirror: Mirror | None, governors: Governors) -> Service:
         name, site = self._settings.name, _of(self._settings)
-        access = keys.access(site.urls, name, site.directory, keys.FOLLOWER)
+        access = _access(site, site.urls, name, leads=False)
         follower = Follower(name, self._outbox, self.status)
         beside: list[OnSession] = [
             follower.report,
@@ -135,14 +134,14 @@ class Place:
         assert site.listen is not None
         host, port = site.listen
         own = "localhost" if host in _EVERYWHERE else host
-        access = keys.access([f"tls://{own}:{port}"], name, site.directory, keys.LEADER)
+        access = _access(site, [f"tls://{own}:{port}"], name, leads=True)
         services: list[tuple[str, Service]] = [
-            ("bus", partial(run_bus, BusSettings(name, host, port, site.directory))),
+            ("bus", partial(run_bus, BusSettings(name, host, port, site.directory, site.identity))),
             ("site", partial(_serve_bus, access, on_bus, self.status)),
         ]
-        if site.urls and (site.directory / keys.FOLLOWER).exists():
+        if site.urls and (site.identity or (site.directory / keys.FOLLOWER).exists()):
             follower = Follower(name, self._outbox, self.status)
-            once = keys.access(site.urls, name, site.directory, keys.FOLLOWER)
+            once = _access(site, site.urls, name, leads=False)
             services.append(("farewell", partial(follower.bid_farewell, once)))
         return services
 
@@ -159,7 +158,7 @@ class Place:
         while True:
             changed = mirror.changed()
             try:
-                found = await mirror.get(LEADER_KEY)
+                found = await mirror.get(leader_key(_of(self._settings).name))
                 if found is not None:
                     order = read_order(found.value)
                     newest = await self._outbox.run_unit(terms.learn, order.term, order.leader)
@@ -197,16 +196,10 @@ async def _leave(outbox: Outbox) -> None:
         await outbox.run_unit(terms.leave)
 
 
-def read_order(value: bytes) -> terms.Term:
-    """Who shall lead, from the value of `site.leader`. Raises BadInput. Pure."""
-    try:
-        order = json.loads(value)
-        term, leader = order["term"], order["leader"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInput(f'{LEADER_KEY} is to be like {{"leader": "n2", "term": 2}} ({error!r}).') from error
-    if not isinstance(term, int) or not isinstance(leader, str) or not 0 < term < 2**53 or not 0 < len(leader) <= 64:
-        raise BadInput(f"{LEADER_KEY} names {leader!r:.80} in term {term!r:.40}: a name and a whole number are needed.")
-    return terms.Term(term, leader)
+def _access(site: SiteSettings, urls: Sequence[str], name: str, *, leads: bool) -> Access:
+    if site.identity:
+        return granted.access(urls, name, site.identity, leads=leads)
+    return keys.access(urls, name, site.directory, keys.LEADER if leads else keys.FOLLOWER)
 
 
 def _role(settings: Settings, term: terms.Term) -> str:

@@ -20,6 +20,7 @@ from mra.cli.saas_members import customer_allow, customer_credentials, customer_
 from mra.cli.saas_node import node
 from mra.cli.saas_plugins import plugins
 from mra.cli.saas_provisioner import provisioner
+from mra.cli.saas_site import site
 from mra.cli.saas_token import token
 from mra.cli.saas_usage import guard, usage
 from mra.cli.saas_watch import events, nodes
@@ -53,6 +54,7 @@ for command in (customer_deny, customer_allow, customer_credentials, usage, guar
     customer.add_command(command)
 saas.add_command(token)
 saas.add_command(node)
+saas.add_command(site)
 saas.add_command(provisioner)
 saas.add_command(config)
 saas.add_command(governors)

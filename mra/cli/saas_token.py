@@ -38,6 +38,7 @@ def token() -> None:
     Examples:
       mra saas token acme --role tools --validity 30d
       mra saas token acme --single-use --identity "web-*" -o web.jwt
+      mra saas token acme --site berlin -o berlin.jwt
       mra saas token ls
       mra saas token revoke 2x9bUYXsqkqJbYfCkwdHqCVYfRF
     """
@@ -48,6 +49,7 @@ def token() -> None:
 @json_option
 @click.argument("name")
 @click.option("--role", default="", help="Role of the nodes, for the helper and for them.")
+@click.option("--site", default="", help="Site that its nodes belong to; the rules or the helper say who leads it.")
 @click.option("--validity", default="365d", show_default=True, help="How long it can enrol new nodes, such as 30d.")
 @click.option("--single-use", is_flag=True, help="It enrols one identity and no other.")
 @click.option("--nodes", type=click.IntRange(1), help="The most identities that it enrols; default: any number.")
@@ -58,7 +60,7 @@ def token() -> None:
     show_default=True, help="File to make, mode 0600.",
 )  # fmt: skip
 def token_make(
-    reach: Reach, as_json: bool, name: str, role: str, validity: str, single_use: bool, nodes: int | None,
+    reach: Reach, as_json: bool, name: str, role: str, site: str, validity: str, single_use: bool, nodes: int | None,
     identities: tuple[str, ...], urls: tuple[str, ...], output: Path,
 ) -> None:  # fmt: skip
     """Make a provisioning token for nodes of customer NAME; the same as `mra saas token NAME`.
@@ -79,7 +81,7 @@ def token_make(
         raise BadInput("--single-use is --nodes 1: give one of them.")
     if output.exists():
         raise BadInput(f"{output} exists: name another file with --output, or remove it.")
-    terms = Terms(role, parse_duration(validity, "--validity"), 1 if single_use else nodes or 0, identities, urls)
+    terms = Terms(role, parse_duration(validity, "--validity"), 1 if single_use else nodes or 0, identities, urls, site)
     customer, now = reach.registry().get(name), time.time()
     text = mint_token(reach.directory(), customer, terms, now)
     made = choria.read(text)
@@ -87,7 +89,7 @@ def token_make(
         remember_token(ledger, made, max_nodes=terms.max_nodes, now=now)
     write(output, text)
     if as_json:
-        show.print_json({"id": made.id, "customer": customer.name, "role": role, "nodes": terms.max_nodes,
+        show.print_json({"id": made.id, "customer": customer.name, "role": role, "site": site, "nodes": terms.max_nodes,
                          "expires": made.expires, "urls": list(made.urls), "file": str(output)})  # fmt: skip
     else:
         until = show.moment(made.expires * 1_000_000_000)

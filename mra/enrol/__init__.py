@@ -21,6 +21,8 @@ What each part is believed for:
 - The statement is signed by the identity key and the NATS user key, over the provisioner's nonce, the connection, the
   token's id and all public keys. It cannot be replayed elsewhere, nor be made without the seeds. A changed identity key
   is accepted together with a signature by the one before.
+- What the answer says of a node's site is for two more keys, which the statement names without proof: it is of use to
+  their owner alone. The node derives them from its user key, so that they cannot get lost by themselves.
 - The answer is signed by the SaaS's issuer: the key pinned in the token's extension `issuer`, or else the very key that
   signed the token. It is sealed for a key that lives as long as the exchange, and names request and connection.
 - An enrolled node renews with its `server.jwt` and its key, expired or not: after a year offline that is its proof.

@@ -134,6 +134,8 @@ async def _ask(
         public_nkey=keys.user.public,
         reader=reader.public,
         previous=keys.previous.public if keys.previous else "",
+        bus_user=keys.bus_user.public,
+        bus_server=keys.bus_server.public,
         version=asked.version,
         facts=dict(asked.facts),
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from mra.durable import replace_file
 from mra.errors import Refused, Unavailable
 from mra.log import logger
@@ -25,11 +28,27 @@ class NodeKeys:
     """The keys of a node. Their `repr` shows public halves only.
 
     `previous` is the key that the node was known by before, while the SaaS is yet to be told of the new one.
+
+    The keys for the bus of its site follow from the user key, so they are there whenever that is. They are others, as
+    whoever runs a bus chooses what its users sign: it must not be able to have a nonce of the SaaS's signed.
     """
 
     identity: SigningKey
     user: KeyPair
     previous: SigningKey | None = None
+
+    @property
+    def bus_user(self) -> KeyPair:
+        """Who it is on the bus of its site."""
+        return KeyPair(Kind.USER, self._derive(b"mra bus user v1"))
+
+    @property
+    def bus_server(self) -> SigningKey:
+        """The key of its own bus, for the time when it leads."""
+        return SigningKey(self._derive(b"mra bus server v1"))
+
+    def _derive(self, purpose: bytes) -> bytes:
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(self.user.seed.encode())
 
 
 def load_keys(directory: Path) -> NodeKeys | None:

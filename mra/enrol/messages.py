@@ -49,6 +49,8 @@ class Statement(msgspec.Struct, frozen=True):
         public_nkey: its key as a NATS user.
         reader: X25519, in hex: who can open the answer.
         previous: the key that the identity was enrolled with before, when that is another.
+        bus_user, bus_server: its keys for the bus of a site, the second one Ed25519 in hex. Nothing is proven of them:
+            what is issued for a key serves its owner only.
         facts: what the node tells of itself. Public: they go to the helper and into its log.
     """
 
@@ -61,6 +63,8 @@ class Statement(msgspec.Struct, frozen=True):
     public_nkey: _Short
     reader: _Hex32
     previous: _Hex32OrNone = ""
+    bus_user: _Short = ""
+    bus_server: _Hex32OrNone = ""
     version: _Short = ""
     facts: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -82,6 +86,31 @@ class Challenge(msgspec.Struct, frozen=True, tag_field="ask", tag="challenge"):
     """Asks for a nonce."""
 
 
+class SiteGrant(msgspec.Struct, frozen=True):
+    """What a node is on the bus of its site. Every bus of the site believes what the site's authority has signed, so it
+    needs no list of nodes, and lets new ones in while the SaaS is away.
+
+    Attributes:
+        name: of the site.
+        authority: PEM: who vouches for the buses of the site.
+        operator, accounts: NATS JWTs: whom a bus believes about its users.
+        user: NATS JWT: the node as a follower, who may speak under its own name only.
+        leader: NATS JWT: the node on its own bus; empty for one that may not lead.
+        certificate: PEM: of its own bus; empty likewise.
+    """
+
+    name: str
+    authority: str
+    operator: str
+    accounts: tuple[str, ...]
+    user: str
+    leader: str = ""
+    certificate: str = ""
+
+    def __repr__(self) -> str:
+        return f"SiteGrant(name={self.name})"
+
+
 class Grant(msgspec.Struct, frozen=True):
     """What an enrolled node may be, and where.
 
@@ -94,6 +123,7 @@ class Grant(msgspec.Struct, frozen=True):
         urls: where that server is.
         configuration: what the SaaS's helper says besides.
         issued_at, expires: seconds since 1970; of both tokens.
+        site: for a node that belongs to one.
     """
 
     customer: str
@@ -107,6 +137,7 @@ class Grant(msgspec.Struct, frozen=True):
     configuration: dict[str, str]
     issued_at: int
     expires: int
+    site: SiteGrant | None = None
 
     def __repr__(self) -> str:
         return f"Grant(customer={self.customer}, name={self.name}, expires={self.expires})"
@@ -199,7 +230,8 @@ def read_statement(request: Request) -> Statement:
     """The statement, proven to be made by the owners of every key that it names. Raises Refused."""
     statement = _decode(_unbase64(request.statement), Statement, "statement")
     check_identity(statement.identity)
-    nkey.check_public(statement.public_nkey, Kind.USER)
+    for user in (statement.public_nkey, *([statement.bus_user] if statement.bus_user else [])):
+        nkey.check_public(user, Kind.USER)
     signed = _STATEMENT + request.statement.encode()
     ed25519.verify(statement.public_key, signed, bytes.fromhex(request.by_identity))
     nkey.verify(statement.public_nkey, signed, bytes.fromhex(request.by_user))

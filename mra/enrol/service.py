@@ -192,8 +192,13 @@ def _check(grant: Grant, keys: NodeKeys) -> None:
     user, server = nats.decode(grant.nats_jwt), servers.read(grant.server_jwt)
     if (user.subject, user.name, server.public_key) != (keys.user.public, grant.name, keys.identity.public):
         raise Refused("The SaaS's grant is for other keys than this node's: ask the SaaS.")
+    if grant.site is not None:
+        on_bus = nats.decode(grant.site.user)
+        if (on_bus.subject, on_bus.name) != (keys.bus_user.public, grant.name):
+            raise Refused("The SaaS's grant for the site's bus is for another key than this node's: ask the SaaS.")
 
 
 def _settings_of(grant: Grant) -> tuple[object, ...]:
     """What the rest of the agent runs by."""
-    return grant.customer, grant.account, grant.name, grant.role, grant.urls, grant.configuration
+    site = grant.site and (grant.site.name, grant.site.authority, bool(grant.site.certificate))
+    return grant.customer, grant.account, grant.name, grant.role, grant.urls, grant.configuration, site

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from mra.enrol.messages import Grant
 from mra.errors import Refused
 from mra.provisioner.entitlement import Entitlement, read_entitlement
+from mra.provisioner.site import grant_site
 from mra.tokens import servers
 from mra.tokens.servers import Server
 
@@ -47,6 +48,9 @@ class Customers(Protocol):
 
     def issue(self, name: str, node: str, user: str, *, now: float, expires: int | None) -> str:
         """A NATS token for the user key of a node. Raises Refused for a node that is denied."""
+
+    def site_seed(self, name: str, site: str) -> bytes:
+        """What the authority of a site is made from, always the same. Raises Refused, BadInput for a wrong name."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,10 @@ def active(customers: Customers, name: str, account: str = "") -> Customer:
 
 
 def grant(authority: Authority, customers: Customers, case: Case, decided: HelperAnswer, now: float) -> Grant:
-    """What the node gets. Blocking. Raises Refused for a node that is denied, or whose customer is suspended."""
+    """What the node gets. Blocking.
+
+    Raises Refused for a node that is denied, or whose customer is suspended, Unavailable for a site that cannot be.
+    """
     wanted, statement = decided.server_claims, case.statement
     usual = int(now) + authority.validity
     expires = wanted.exp if _SHORTEST < wanted.exp - now < _LONGEST else usual
@@ -103,7 +110,10 @@ def grant(authority: Authority, customers: Customers, case: Case, decided: Helpe
         wanted.ou,
         tuple(wanted.collectives),
         wanted.permissions,
+        site=case.entitlement.site,
     )
+    nats_jwt = customers.issue(customer.name, case.name, statement.public_nkey, now=now, expires=expires)
+    configuration = dict(decided.configuration)
     return Grant(
         customer=customer.name,
         account=customer.account,
@@ -111,9 +121,10 @@ def grant(authority: Authority, customers: Customers, case: Case, decided: Helpe
         name=case.name,
         role=role,
         server_jwt=servers.mint(server, authority.issuer, now=now, expires=expires, random=os.urandom(16)),
-        nats_jwt=customers.issue(customer.name, case.name, statement.public_nkey, now=now, expires=expires),
+        nats_jwt=nats_jwt,
         urls=authority.urls,
-        configuration=dict(decided.configuration),
+        configuration=configuration,
         issued_at=int(now),
         expires=expires,
+        site=grant_site(customers, customer.name, case.name, statement, configuration, now=now, expires=expires),
     )

@@ -123,7 +123,10 @@ class Judge:
             raise await self._failed(case, str(error) or type(error).__name__) from error
         if decided.defer or decided.shutdown:
             return decided
-        made = await trio.to_thread.run_sync(grant, self._authority, self._customers, case, decided, self._now())
+        try:
+            made = await trio.to_thread.run_sync(grant, self._authority, self._customers, case, decided, self._now())
+        except Unavailable as error:
+            raise await self._failed(case, error.sentence) from error
         return await self._ledger.run(rules.commit, case, made, self._now())
 
     def _pace(self, key: tuple[str, str]) -> None:
@@ -155,6 +158,7 @@ def question(case: Case) -> dict[str, Any]:
         "jwt": dict(entitlement.claims or {}),
         "customer": entitlement.customer,
         "role": entitlement.role,
+        "site": entitlement.site,
         "name": case.name,
         "public_nkey": statement.public_nkey,
         "renewal": entitlement.renews,

@@ -6,6 +6,7 @@ limits that its issuer wrote into its extensions:
     customer    who the node will belong to (required)
     account     the customer's public key: names of customers can be used again, and the token then counts no more
     role        handed to the helper and to the node
+    site        the site that its nodes belong to, where the token is for one
     nodes       how many identities it may enrol; `single_use` is the same as 1
     identities  patterns such as "web-*", one of which an identity must match
 
@@ -38,6 +39,7 @@ class Entitlement:
         max_nodes: how many identities it may enrol; 0 for any number.
         identity, public_key: whom alone it serves; empty for a provisioning token.
         issued_at: second since 1970, of a server token.
+        site: empty for nodes that the token puts into none.
         claims: for the helper, without secrets.
     """
 
@@ -50,6 +52,7 @@ class Entitlement:
     identity: str = ""
     public_key: str = ""
     issued_at: int = 0
+    site: str = ""
     claims: Mapping[str, Any] | None = None
 
     @property
@@ -84,6 +87,7 @@ def read_entitlement(token: str, *, own: str, issuers: Collection[str], now: flo
             identity=server.identity,
             public_key=server.public_key,
             issued_at=server.issued_at,
+            site=server.site,
         )
     said = choria.verify(token, issuers={own, *issuers}, now=now)
     customer = said.extension("customer")
@@ -101,6 +105,7 @@ def read_entitlement(token: str, *, own: str, issuers: Collection[str], now: flo
         said.extension("account"),
         1 if said.extensions.get("single_use") is True else nodes,
         tuple(identities),
+        site=said.extension("site"),
         claims={
             "jti": said.id, "iat": said.issued_at, "exp": said.expires, "ou": said.organization,
             "chu": ",".join(said.urls), "extensions": dict(said.extensions),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mra.enrol.names import check_identity
 from mra.errors import BadInput
+from mra.saas.registry import check_site
 from mra.tokens import choria
 from mra.tokens.choria import Provisioning
 
@@ -21,13 +22,14 @@ _WILDCARDS = str.maketrans("*?[]", "xxxx")
 
 @dataclass(frozen=True)
 class Terms:
-    """What a token allows. Raises BadInput for patterns that no identity can match.
+    """What a token allows. Raises BadInput for patterns that no identity can match, and for what is no site's name.
 
     Attributes:
         validity: seconds in which it can enrol new nodes.
         max_nodes: how many identities it enrols; 0 for any number.
         identities: patterns such as "web-*"; any identity will do without one.
         urls: where nodes enrol; the SaaS's own address when empty.
+        site: that its nodes belong to; empty for none.
     """
 
     role: str
@@ -35,8 +37,11 @@ class Terms:
     max_nodes: int = 0
     identities: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
+    site: str = ""
 
     def __post_init__(self) -> None:
+        if self.site:
+            check_site(self.site)
         for pattern in self.identities:
             check_identity(pattern.translate(_WILDCARDS))
 
@@ -52,6 +57,8 @@ def mint_token(directory: Directory, customer: Customer, terms: Terms, now: floa
     }
     if terms.max_nodes:
         extensions["nodes"] = terms.max_nodes
+    if terms.site:
+        extensions["site"] = terms.site
     if terms.identities:
         extensions["identities"] = list(terms.identities)
     if charter.tls_ca:

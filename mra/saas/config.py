@@ -54,8 +54,10 @@ class Listing(NamedTuple):
     revision: int
 
 
-async def put(session: Session, customer: str, key: str, value: bytes) -> int:
+async def put(session: Session, customer: str, key: str, value: bytes, *, replaces: int | None = None) -> int:
     """Store a value; returns its revision. Storing the same value again is harmless, and a new revision.
+
+    With `replaces` only while the key is at that revision, or absent for 0; raises Refused when it is not.
 
     Raises BadInput for a wrong customer or key or a value too large for the SaaS, Unavailable when others kept writing
     first, and LinkLost when the outcome is unclear.
@@ -63,7 +65,7 @@ async def put(session: Session, customer: str, key: str, value: bytes) -> int:
     check_key(key)
     if len(value) > session.max_payload - _HEADROOM:
         raise BadInput(f"The value of {key} has {len(value)} bytes; the SaaS takes {session.max_payload - _HEADROOM}.")
-    revision = await _change(session, check_customer(customer), key, value)
+    revision = await _change(session, check_customer(customer), key, value, replaces)
     assert revision is not None
     return revision
 
@@ -117,11 +119,15 @@ async def history(session: Session, customer: str, key: str) -> list[Entry]:
         following = entry.revision + 1
 
 
-async def _change(session: Session, customer: str, key: str, value: bytes | None) -> int | None:
+async def _change(
+    session: Session, customer: str, key: str, value: bytes | None, replaces: int | None = None
+) -> int | None:
     delays = full_jitter(0.01, 1.0)
     for _ in range(_ATTEMPTS):
         head = await _head(session)
         index = await ls(session, customer)
+        if replaces not in (None, index.keys.get(key, 0)):
+            raise Refused(f"Somebody else has just changed {key} of {customer}: look at it, and decide anew.")
         if value is None and key not in index.keys and await get(session, customer, key) is None:
             return None
         keys = {name: revision for name, revision in index.keys.items() if name != key}

@@ -3,6 +3,7 @@
     customers/NAME/customer.json   what is decided about the customer
               NAME/signing.seed    the key that signs its nodes
               NAME/users/NODE      public keys that tokens were issued for, one a line
+              NAME/sites/SITE      the seed that the keys of a site's authority follow from
     removed/ACCOUNT.json           who an id was; names may be used again, ids never are
 
 What stands here is decided; `mra.saas.claims_api` makes the server follow. Each change is one file replaced under the
@@ -19,13 +20,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mra.config.index import check_customer
-from mra.credentials import read_text
+from mra.credentials import read_secret, read_text
 from mra.durable import sync_directory
 from mra.errors import BadInput, MraError, Refused
 from mra.saas import accounts
 from mra.saas.accounts import BACKEND
 from mra.saas.directory import make_directory, read_key, write
 from mra.tokens import claims, nats, nkey
+from mra.tokens.ed25519 import SigningKey
 from mra.tokens.nkey import KeyPair, Kind
 
 if TYPE_CHECKING:
@@ -67,6 +69,13 @@ def check_node(name: str) -> str:
     """`name`, if it can be a node's: one token of a subject, no wildcard. Raises BadInput."""
     if not _NODE.fullmatch(name):
         raise BadInput(f"{name[:80]!r} is no name of a node: use 1 to 64 letters, digits, dashes or underscores.")
+    return name
+
+
+def check_site(name: str) -> str:
+    """`name`, if it can be a site's. Raises BadInput."""
+    if not _NODE.fullmatch(name):
+        raise BadInput(f"{name[:80]!r} is no name of a site: use 1 to 64 letters, digits, dashes or underscores.")
     return name
 
 
@@ -169,6 +178,24 @@ class Registry:
             self._record(customer, node, user)
         wanted = claims.scoped_user(node, user, account=customer.account, expires=expires)
         return nats.encode(wanted, self._signer(customer), now)
+
+    def site_seed(self, name: str, site: str) -> bytes:
+        """What the keys of the authority of a customer's site follow from; made when it is asked for first.
+
+        Raises Refused for an unknown customer, BadInput for a name that no site can have.
+        """
+        check_site(site)
+        with self._directory.locked():
+            customer = self.get(name)
+            file = self._folder / customer.name / "sites" / site
+            if not file.exists():
+                make_directory(file.parent)
+                write(file, SigningKey.generate().seed)
+                sync_directory(file.parent)
+        try:
+            return bytes.fromhex(SigningKey.from_seed(read_secret(file)).seed)
+        except Refused as error:
+            raise BadInput(f"{file} holds no seed: restore it from a backup.") from error
 
     def claims(self, customer: Customer) -> Claims:
         """What the customer's account shall be on the server."""

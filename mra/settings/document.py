@@ -12,7 +12,7 @@ import msgspec
 from mra.errors import BadInput, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -90,6 +90,7 @@ class MachinesTable(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SiteTable(msgspec.Struct, forbid_unknown_fields=True):
+    name: str = ""
     role: str = ""
     term: int = 1
     listen: str | None = None
@@ -111,7 +112,19 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 
 
 # What an enrolment may say in the place of a file that says nothing; the rest of its configuration is for others.
-FROM_ENROLMENT = ("facts.full", "facts.refresh", "machines.signing_key", "saas.durability")
+FROM_ENROLMENT: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {
+        "facts.full": str,
+        "facts.refresh": str,
+        "machines.signing_key": str,
+        "saas.durability": str,
+        "site.name": str,
+        "site.role": str,
+        "site.term": lambda text: int(text) if text.isdecimal() and len(text) < 20 else text,
+        "site.listen": str,
+        "site.urls": lambda text: [url.strip() for url in text.split(",") if url.strip()],
+    }
+)
 
 
 def parse_document(text: str, file: Path, granted: Mapping[str, str] = NOTHING) -> Document:
@@ -121,10 +134,10 @@ def parse_document(text: str, file: Path, granted: Mapping[str, str] = NOTHING) 
     where the file is silent.
     """
     raw = _tables(text, file)
-    for name in granted.keys() & set(FROM_ENROLMENT):
+    for name in granted.keys() & FROM_ENROLMENT.keys():
         table, _, key = name.partition(".")
         if isinstance(raw.setdefault(table, {}), dict):
-            raw[table].setdefault(key, granted[name])
+            raw[table].setdefault(key, FROM_ENROLMENT[name](granted[name]))
     try:
         return msgspec.convert(raw, Document)
     except msgspec.ValidationError as error:

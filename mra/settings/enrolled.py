@@ -12,11 +12,14 @@ from mra.enrol.keys import load_keys
 from mra.errors import BadInput, Misconfigured
 from mra.log import logger
 from mra.settings.reading import read_settings
+from mra.site.keys import CA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from mra.enrol.enrolment import Enrolment
+    from mra.enrol.messages import Grant
     from mra.settings.model import Settings
 
 log = logger("enrol")
@@ -41,7 +44,7 @@ def with_enrolment(settings: Settings, enrolment: Enrolment) -> Settings:
             "name away, or `mra reset` first."
         )
     try:
-        fresh = read_settings(settings.file, granted=grant.configuration)
+        fresh = read_settings(settings.file, granted=_for_settings(grant))
     except BadInput as error:  # the file alone is good: a mistake of the SaaS's does not stop the node
         log.warning("what the SaaS configures is not taken", reason=error.sentence)
         fresh = read_settings(settings.file)
@@ -57,6 +60,9 @@ def with_enrolment(settings: Settings, enrolment: Enrolment) -> Settings:
             provisioning_token=settings.enrol.token,
         )
         facts = replace(facts, identity=grant.name, node=node)
+    site = fresh.site
+    if site and grant.site and not (site.directory / CA).exists():  # keys that somebody put there count more
+        site = replace(site, name=site.name or grant.site.name, identity=directory)
     return replace(
         fresh,
         name=grant.name,
@@ -64,9 +70,17 @@ def with_enrolment(settings: Settings, enrolment: Enrolment) -> Settings:
         customer=grant.account,
         access=_access(enrolment, directory),
         facts=facts,
+        site=site,
         submit=replace(fresh.submit, identity=grant.name),
         enrol=replace(settings.enrol, identity=grant.identity),
     )
+
+
+def _for_settings(grant: Grant) -> Mapping[str, str]:
+    """What the grant configures; without credentials for its site, a node can be in none."""
+    if grant.site is not None:
+        return grant.configuration
+    return {name: value for name, value in grant.configuration.items() if not name.startswith("site.")}
 
 
 def _access(enrolment: Enrolment, directory: Path) -> Access:

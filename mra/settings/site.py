@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mra.settings.values import Values
 
 _HIGHEST_TERM = 2**53
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 def build_site(raw: SiteTable | None, state: str, values: Values) -> SiteSettings | None:
@@ -34,7 +36,9 @@ def build_site(raw: SiteTable | None, state: str, values: Values) -> SiteSetting
     if raw.role == FOLLOWER and not raw.urls:
         raise values.bad("site.urls", [], "name the buses of the nodes that may lead")
     directory = values.path("site.keys", raw.keys or str(Path(state) / "site"))
-    return SiteSettings(raw.role, raw.term, listen, tuple(raw.urls), directory)
+    if raw.name and not _NAME.fullmatch(raw.name):
+        raise values.bad("site.name", raw.name, "use 1 to 64 letters, digits, dashes or underscores")
+    return SiteSettings(raw.role, raw.term, listen, tuple(raw.urls), directory, raw.name)
 
 
 def _address(text: str) -> tuple[str, int] | None:

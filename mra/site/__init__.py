@@ -6,6 +6,10 @@ The leader hosts the *bus*, a nats-server of its own with TLS from the site's au
 may speak under its own name only. A follower runs the same uplink as everybody; its link is `BusLink`, which speaks to
 the leader instead of JetStream: the checkpoint, its compare-and-swap and all that is concluded from it are the same.
 
+Roles and keys come from enrolment: the SaaS keeps an authority for each site, and each node's grant holds a token for
+its key under its own name, and for a node that may lead the certificate of its bus. A bus lets in whom the authority
+has signed, so it needs no list of nodes and no SaaS. Where nothing is enrolled, `mra site` makes the keys.
+
 Two rules carry the promise (exactly once and in order per node) over both hops and over a change of leader:
 
   1. *The leader answers after the commit.* A batch and its checkpoint are stored in one SQLite transaction.
@@ -45,7 +49,10 @@ Modules, pure ones first:
     follower.py    finding the leader, telling what is settled, hearing other leaders
     desired.py     desired state over the bus
     governors.py   slots that the leader hands out, with or without the SaaS
-    keys.py        the site's authority, certificates, keys and who may follow
+    orders.py      who shall lead, as the SaaS's desired state says it
+    keys.py        the site's authority, certificates, keys and who may follow, as `mra site` makes them by hand
+    authority.py   the authority of an enrolled site: what the SaaS signs for its nodes
+    granted.py     who an enrolled node is on the bus, and what its own bus believes
     bus.py         task: the nats-server
     status.py      what `mra status` and `mra site ls` show
 

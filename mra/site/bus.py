@@ -17,7 +17,7 @@ import trio
 from mra.durable import replace_file
 from mra.errors import BadInput, Unavailable
 from mra.log import logger
-from mra.site import keys
+from mra.site import granted, keys
 from mra.site.words import FEED, PREFIX
 
 log = logger("site")
@@ -28,12 +28,16 @@ _STOP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class BusSettings:
-    """Where the bus listens, under which name, and the directory with its keys."""
+    """Where the bus listens, under which name, and the directory with its keys.
+
+    `identity` is the directory of the enrolment that says whom it lets in, instead of keys.
+    """
 
     name: str
     host: str
     port: int
     directory: Path
+    identity: Path | None = None
 
 
 async def run_bus(settings: BusSettings) -> None:
@@ -62,13 +66,8 @@ async def run_bus(settings: BusSettings) -> None:
 def configuration(settings: BusSettings) -> str:
     """The server's configuration: TLS, and what each user may say and hear."""
     directory = settings.directory
-    users = [_user(keys.leader_key(directory), f'"_INBOX.>", "{FEED}.>"', f'"{PREFIX}.>", "_INBOX.{settings.name}.>"')]
-    users += [
-        _user(public, f'"{PREFIX}.{name}.>"', f'"_INBOX.{name}.>", "{FEED}.>"')
-        for name, public in keys.roster(directory).items()
-        if name != settings.name
-    ]
-    return f"""# Written by mra, which replaces it whenever a node joins the site.
+    admission = granted.admission(settings.identity, directory) if settings.identity else _admission(settings)
+    return f"""# Written by mra, which replaces it whenever somebody else may join.
 server_name: "bus-{settings.name}"
 host: "{settings.host}"
 port: {settings.port}
@@ -78,11 +77,22 @@ pid_file: "{directory / "bus.pid"}"
 log_file: "{directory / "bus.log"}"
 logfile_size_limit: 1000000
 logfile_max_num: 3
-tls {{ cert_file: "{directory / keys.SERVER}", key_file: "{directory / keys.SERVER}", timeout: 5 }}
+{admission}
+"""
+
+
+def _admission(settings: BusSettings) -> str:
+    directory = settings.directory
+    users = [_user(keys.leader_key(directory), f'"_INBOX.>", "{FEED}.>"', f'"{PREFIX}.>", "_INBOX.{settings.name}.>"')]
+    users += [
+        _user(public, f'"{PREFIX}.{name}.>"', f'"_INBOX.{name}.>", "{FEED}.>"')
+        for name, public in keys.roster(directory).items()
+        if name != settings.name
+    ]
+    return f"""tls {{ cert_file: "{directory / keys.SERVER}", key_file: "{directory / keys.SERVER}", timeout: 5 }}
 authorization {{ timeout: 5, users: [
 {chr(10).join(users)}
-] }}
-"""
+] }}"""
 
 
 def _user(public: str, publish: str, subscribe: str) -> str:
@@ -115,7 +125,7 @@ async def _follow_roster(settings: BusSettings, process: trio.Process) -> None:
         if await trio.to_thread.run_sync(_is_outdated, settings):
             await trio.to_thread.run_sync(_configure, settings)
             process.send_signal(signal.SIGHUP)
-            log.info("the bus knows another roster", followers=len(keys.roster(settings.directory)))
+            log.info("the bus has another configuration")
 
 
 def _is_outdated(settings: BusSettings) -> bool:

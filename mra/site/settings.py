@@ -20,7 +20,9 @@ class SiteSettings:
         term: the leader's; it grows whenever another node takes over.
         listen: where the bus listens if this node leads, as (host, port); None for a node that never does.
         urls: the buses of all nodes that may lead.
-        directory: the keys, see `mra.site.keys`.
+        directory: the keys, see `mra.site.keys`; or what the bus of an enrolled node writes.
+        name: of the site; empty where the customer has one only.
+        identity: the directory of the enrolment that says who the node is on the bus; None where the keys do.
     """
 
     role: str
@@ -28,3 +30,5 @@ class SiteSettings:
     listen: tuple[str, int] | None
     urls: tuple[str, ...]
     directory: Path
+    name: str = ""
+    identity: Path | None = None

@@ -34,6 +34,7 @@ class Server:
     Attributes:
         account: public key of the customer's account; names of customers can be used again.
         public_key: Ed25519, in hex; only its owner may present the token.
+        site: that it was enrolled into by its token, if by any.
         permissions: Choria's: `streams`, `submission`, `governor`, `service_host`.
     """
 
@@ -49,6 +50,7 @@ class Server:
     id: str = ""
     issued_at: int = 0
     expires: int = 0
+    site: str = ""
 
 
 class _Claims(msgspec.Struct, omit_defaults=True):
@@ -75,7 +77,10 @@ def mint(server: Server, issuer: SigningKey, *, now: float, expires: int, random
         server.identity, server.public_key, PURPOSE, expires, ksuid(second, random), ISSUER, second, second,
         server.organization, list(server.collectives), list(server.pub_subjects),
         dict(server.permissions) if server.permissions else None,
-        extensions={"customer": server.customer, "account": server.account, "role": server.role},
+        extensions={
+            "customer": server.customer, "account": server.account, "role": server.role,
+            **({"site": server.site} if server.site else {}),
+        },
     )  # fmt: skip
     return compact.join({"alg": ALGORITHM, "typ": "JWT"}, msgspec.json.encode(claims), issuer.sign)
 
@@ -115,10 +120,12 @@ def _read(parts: compact.Parts) -> Server:
     claims = compact.read(parts.claims, _Claims, _WHAT)
     if claims.purpose != PURPOSE:
         raise Refused(f"This token is for {claims.purpose[:40]!r}, not for a server.")
-    customer, account, role = (claims.extensions.get(name, "") for name in ("customer", "account", "role"))
-    if not isinstance(customer, str) or not customer or not isinstance(account, str) or not isinstance(role, str):
+    found = [claims.extensions.get(name, "") for name in ("customer", "account", "role", "site")]
+    customer, account, role, site = (value if isinstance(value, str) else "" for value in found)
+    if not customer or not all(isinstance(value, str) for value in found):
         raise Refused(f"This {_WHAT} names no customer: it was made for another system.")
     return Server(
         claims.identity, ed25519.check_public(claims.public_key), customer, role, account, claims.ou,
         tuple(claims.collectives), claims.permissions, tuple(claims.pub_subjects), claims.jti, claims.iat, claims.exp,
+        site,
     )  # fmt: skip

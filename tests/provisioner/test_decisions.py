@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from contextlib import asynccontextmanager, closing
@@ -55,6 +56,9 @@ class Customers:
 
     def issue(self, name: str, node: str, user: str, *, now: float, expires: int | None) -> str:
         return nats.encode(claims.scoped_user(node, user, account=self.account, expires=expires), SIGNER, now)
+
+    def site_seed(self, name: str, site: str) -> bytes:
+        return hashlib.sha256(f"{name} {site}".encode()).digest()
 
 
 def authority() -> Authority:

@@ -139,7 +139,51 @@ async def test_rules_say_more_about_a_role_than_about_a_customer_than_about_all(
     assert (await Rules(None)(QUESTION)).configuration == {}
 
 
-@pytest.mark.parametrize("text", ["= 1", "[configuration]\na = 1", "[customers.acme]\nrole = 1", "\xff"])
+SITES = """
+[customers.acme.sites.berlin]
+leader = "n1"
+term = 3
+buses = { n1 = "10.0.0.1:9222", n2 = "n2.example:9333" }
+configuration = { "site.urls" = "tls://10.0.0.9:1" }
+[customers.acme.sites.munich]
+leader = "m1"
+buses = { m1 = "[::1]:9222" }
+"""
+
+
+async def test_rules_place_the_nodes_of_a_site(tmp_path):
+    file = tmp_path / "rules.toml"
+    file.write_text(SITES)
+    rules = Rules(file)
+    berlin = {"site.name": "berlin", "site.term": "3", "site.urls": "tls://10.0.0.9:1"}
+    for name, place in (
+        ("n1", {"site.role": "leader", "site.listen": "10.0.0.1:9222", "site.hosts": "10.0.0.1"}),
+        ("n2", {"site.role": "follower", "site.listen": "0.0.0.0:9333", "site.hosts": "n2.example"}),
+        ("n3", {"site.role": "follower"}),
+    ):
+        assert (await rules({**QUESTION, "name": name, "site": "berlin"})).configuration == berlin | place
+    munich = (await rules({**QUESTION, "name": "m1", "site": "munich"})).configuration
+    assert (munich["site.listen"], munich["site.hosts"]) == ("[::1]:9222", "::1")
+    assert munich["site.urls"] == "tls://[::1]:9222"
+    assert (await rules({**QUESTION, "name": "n1"})).configuration == {}
+
+
+async def test_a_node_of_a_site_that_no_rule_names_yet_waits(tmp_path):
+    file = tmp_path / "rules.toml"
+    file.write_text(SITES)
+    for question in ({**QUESTION, "site": "paris"}, {**QUESTION, "customer": "globex", "site": "berlin"}):
+        answer = await Rules(file)({**question, "name": "n1"})
+        assert answer.defer
+        assert question["site"] in answer.msg
+
+
+SITE_OF_NOBODY = '[customers.acme.sites.b]\nleader = "n9"\nbuses = { n1 = "h:1" }'
+SITE_BESIDE_ITSELF = '[customers.acme.sites.b]\nleader = "n1"\nbuses = { n1 = "h:1,h:2" }'
+
+
+@pytest.mark.parametrize(
+    "text", [SITE_OF_NOBODY, SITE_BESIDE_ITSELF, "= 1", "[configuration]\na = 1", "[customers.acme]\nrole = 1", "\xff"]
+)
 async def test_rules_that_make_no_sense_are_a_failure_that_names_the_file(tmp_path, text):
     file = tmp_path / "rules.toml"
     file.write_bytes(text.encode("latin-1"))

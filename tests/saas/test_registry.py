@@ -158,3 +158,15 @@ def test_a_token_is_for_the_node_and_says_nothing_of_its_own(registry: Registry)
     for wrong in (KeyPair.generate(Kind.ACCOUNT).public, "U", ""):
         with pytest.raises(Refused):
             registry.issue("acme", "n1", wrong, now=NOW, expires=None)
+
+
+def test_a_site_has_one_seed_whoever_asks_first_and_no_other_site_has_it(registry: Registry) -> None:
+    for name in ("acme", "globex"):
+        registry.add(name, None, NOW)
+    seeds: set[bytes] = set()
+    assert at_once(8, lambda _: seeds.add(registry.site_seed("acme", "berlin"))) == []
+    (seed,) = seeds
+    assert len({seed, registry.site_seed("acme", "munich"), registry.site_seed("globex", "berlin")}) == 3
+    for wrong in ("..", "a/b", "", "a" * 65):
+        with pytest.raises(BadInput, match="name of a site"):
+            registry.site_seed("acme", wrong)

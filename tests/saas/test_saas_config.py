@@ -9,7 +9,7 @@ import trio
 
 from mra.aio.session import Access, open_session
 from mra.config.index import decode
-from mra.errors import BadInput
+from mra.errors import BadInput, Refused
 from mra.saas import config
 from tests.harness.saas import open_saas
 
@@ -47,6 +47,15 @@ async def test_an_index_is_begun_once_and_never_over_another(backend):
     await config.put(backend, "globex", "a", b"1")
     assert not await config.begin(backend, "globex")
     assert list((await config.ls(backend, "globex")).keys) == ["a"]
+
+
+async def test_a_value_that_replaces_another_does_so_only_while_that_is_there(backend):
+    first = await config.put(backend, "acme", "site.leader", b"1", replaces=0)
+    second = await config.put(backend, "acme", "site.leader", b"2", replaces=first)
+    for late in (0, first):
+        with pytest.raises(Refused, match="Somebody else"):
+            await config.put(backend, "acme", "site.leader", b"3", replaces=late)
+    assert (await config.get(backend, "acme", "site.leader"))[:3] == ("site.leader", second, b"2")
 
 
 async def test_customers_have_indexes_of_their_own(backend):

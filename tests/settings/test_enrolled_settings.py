@@ -10,11 +10,13 @@ import pytest
 
 from mra.enrol.enrolment import Enrolment, Standing, keep_enrolment
 from mra.enrol.keys import load_or_make_keys
-from mra.enrol.messages import Grant
+from mra.enrol.messages import Grant, SiteGrant
 from mra.enrol.names import safe_name
 from mra.errors import BadInput, Misconfigured
 from mra.settings import read_settings
 from mra.settings.enrolled import usable_enrolment, with_enrolment
+from mra.site.keys import make_site
+from mra.site.settings import SiteSettings
 
 NOW = int(time.time())
 
@@ -154,3 +156,37 @@ def test_settings_that_differ_in_nothing_but_their_file_are_the_same(config, tmp
     other = tmp_path / "other.toml"
     other.write_text("")
     assert replace(read_settings(config)) == read_settings(other)
+
+
+ON_SITE = SiteGrant("berlin", "authority", "operator", ("account",), "us.er.jwt")
+PLACE = {"site.name": "berlin", "site.role": "leader", "site.term": "3", "site.listen": "127.0.0.1:9222",
+         "site.urls": "tls://127.0.0.1:9222, tls://10.0.0.2:9222"}  # fmt: skip
+
+
+def test_the_saas_says_where_a_node_stands_in_its_site(config):
+    settings = read_settings(config)
+    site = with_enrolment(settings, enrolment(settings, configuration=PLACE, site=ON_SITE)).site
+    assert site == SiteSettings(
+        "leader", 3, ("127.0.0.1", 9222), ("tls://127.0.0.1:9222", "tls://10.0.0.2:9222"),
+        settings.state / "site", "berlin", settings.enrol.directory,
+    )  # fmt: skip
+
+
+def test_a_node_says_itself_where_its_bus_listens_and_which_keys_it_has_if_it_likes(config):
+    config.write_text('[site]\nlisten = "0.0.0.0:9333"\nkeys = "keys"\n')
+    settings = read_settings(config)
+    make_site(config.parent / "keys", ["127.0.0.1"])
+    site = with_enrolment(settings, enrolment(settings, configuration=PLACE, site=ON_SITE)).site
+    assert (site.listen, site.role, site.directory) == (("0.0.0.0", 9333), "leader", config.parent / "keys")
+    assert site.identity is None
+
+
+def test_a_place_without_credentials_for_it_is_none(config):
+    settings = read_settings(config)
+    assert with_enrolment(settings, enrolment(settings, configuration=PLACE)).site is None
+
+
+@pytest.mark.parametrize("told", [{"site.term": "many"}, {"site.name": "a b"}, {"site.urls": "nats://h:1"}])
+def test_a_place_that_cannot_be_leaves_the_node_alone(config, told):
+    settings = read_settings(config)
+    assert with_enrolment(settings, enrolment(settings, configuration=PLACE | told, site=ON_SITE)).site is None
