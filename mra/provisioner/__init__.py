@@ -13,7 +13,8 @@
     opening       the service of one SaaS directory
 
 Invariants:
-- Nobody is enrolled without a token that the SaaS's issuer signed, proof of the keys that it is known by, and a helper that said so.
+- Nobody is enrolled without a token that the SaaS's issuer signed, proof of the keys that it is known by, and a helper
+  that said so.
 - What was granted is in the ledger before it is sent. The same request gets the same grant, from any worker, after any
   restart; two requests for one identity are decided one after the other, and the ledger checks again as it commits.
 - The first key of an identity owns it, until the operator has the node forgotten (`mra saas node forget`). Should the
