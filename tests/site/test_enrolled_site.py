@@ -12,10 +12,11 @@ import trio
 from mra.aio.session import CredentialsRefused, open_session
 from mra.enrol.enrolment import load_enrolment
 from mra.errors import LinkLost, Misconfigured
+from mra.groups import first
 from mra.outbox.record import Lane
 from mra.site import granted
 from mra.site.words import Hello, encode
-from tests.harness.provisioning import Node, first, token
+from tests.harness.provisioning import Node, token
 from tests.harness.tenancy import Tenancy, open_tenancy
 from tests.site.enrolled import SITE, EnrolledSite, open_enrolled_site, provisioning, write_rules
 
