@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mra.cli.saas_import import _check_standing
+from mra.errors import Refused
 from mra.outbox.record import Lane
+from mra.saas.registry import Customer
 from mra.sealed.keys import SealingSecret
 from mra.tokens.ed25519 import SigningKey
 
@@ -138,6 +142,16 @@ def test_mistakes_in_an_import_are_one_sentence(shell: Shell, sealed: Path, key:
     assert "Cannot read" in shell.mra("saas", "import", tmp_path / "no", "--key", key, "--unsigned").complains(2)
     sealed.write_bytes(sealed.read_bytes()[:-1])
     assert "cut off on its way" in shell.mra("saas", "import", sealed, "--key", key, "--unsigned").complains(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [({"suspended": True}, "resume it"), ({"denied_nodes": ("site1",)}, "takes that back"), ({}, None)],
+)
+def test_who_may_not_use_the_link_may_not_send_files(changes: dict[str, Any], sentence: str | None) -> None:
+    customer = Customer(name="acme", account="A", signer="A", created=0, **changes)
+    with pytest.raises(Refused, match=sentence) if sentence else nullcontext():
+        _check_standing(customer, "site1")
 
 
 @pytest.mark.usefixtures("sealed")

@@ -156,6 +156,15 @@ def test_any_bytes_are_one_sentence(tmp_path_factory: pytest.TempPathFactory, ra
     assert "\n" not in error.value.sentence
 
 
+def test_a_file_that_is_exchanged_after_it_was_verified_gives_no_row(tmp_path: Path) -> None:
+    path, other = write(tmp_path / "f"), write(tmp_path / "other", [(Lane.EVENTS, [row(3, b"another")])])
+    with open_sealed(path, SECRET) as file:
+        file.verify()
+        path.write_bytes(other.read_bytes())
+        with pytest.raises(Refused):
+            next(file.bundles())
+
+
 def test_another_key_and_another_format_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "f")
     with pytest.raises(Refused, match="sealed to another key"):
