@@ -276,7 +276,7 @@ ALTER TABLE lane ADD COLUMN exported_through INTEGER NOT NULL DEFAULT 0;  -- the
 ALTER TABLE lane ADD COLUMN exported_overdue INTEGER NOT NULL DEFAULT 0;  -- 1 when the oldest of these files waits too long
 
 CREATE TABLE export (
-  -- One lane's part of one sealed file that is not answered yet.
+  -- One lane's part of one sealed file: kept when it is answered, too, as a file may be stored again by a restored SaaS.
   file        TEXT    NOT NULL,  -- random; the file carries it, and its acknowledgement names it
   lane        TEXT    NOT NULL,
   epoch       TEXT    NOT NULL,
@@ -284,6 +284,7 @@ CREATE TABLE export (
   through_seq INTEGER NOT NULL,
   last_seq    INTEGER NOT NULL DEFAULT 0,  -- its last row, and when that was accepted (ns since 1970): they tell that a
   last_wall   INTEGER NOT NULL DEFAULT 0,  -- checkpoint at the SaaS stems from this file even where its rows are gone here
+  answered    INTEGER NOT NULL DEFAULT 0,  -- 1 when nobody waits for an answer any more
   wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL,
   PRIMARY KEY (file, lane)
 ) STRICT, WITHOUT ROWID;
@@ -293,7 +294,7 @@ CREATE VIEW v_exports AS
 SELECT export.file, export.lane, export.first_seq, export.through_seq, export.epoch,
        datetime(export.wall / 1000000000, 'unixepoch') AS exported_at,
        lane.exported_overdue = 0 AS kept
-FROM export JOIN lane ON lane.name = export.lane;
+FROM export JOIN lane ON lane.name = export.lane WHERE answered = 0;
 
 -- Sites: who leads, into whom this node drains, and what a leader holds for its followers.
 --

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mra.outbox.record import Lane
     from mra.outbox.sqlite import Connection
 
+_REMEMBERED = 1000  # answered files of each lane
+
 
 class Extent(NamedTuple):
     """The rows of one lane that go into a file: those behind `after` and up to `through_seq`."""
@@ -90,6 +92,11 @@ def _begin(connection: Connection, file: str, lane: Lane, stamp: Stamp, everythi
     )  # fmt: skip
     here.exported_through = extent.through_seq
     here.save(connection)
+    connection.execute(
+        "DELETE FROM export WHERE lane = ?1 AND answered = 1 AND through_seq < (SELECT through_seq FROM export"
+        " WHERE lane = ?1 AND answered = 1 ORDER BY through_seq DESC LIMIT 1 OFFSET ?2)",
+        (lane.value, _REMEMBERED),
+    )
     return extent
 
 
@@ -118,16 +125,29 @@ def finish(connection: Connection, file: str, lane: Lane, *, last_seq: int, last
         )
 
 
-def forget_file(connection: Connection, file: str) -> None:
-    """The file was answered, or never finished: no rows are kept for it any more."""
+def withdraw(connection: Connection, file: str) -> None:
+    """The file was never finished: nobody has it, and no rows are kept for it any more."""
     with transaction(connection):
         names = connection.execute("DELETE FROM export WHERE file = ? RETURNING lane", (file,)).fetchall()
-        for (name,) in names:
-            connection.execute(
-                "UPDATE lane SET exported_through ="
-                " (SELECT coalesce(max(through_seq), 0) FROM export WHERE lane = ?1) WHERE name = ?1",
-                (name,),
-            )
+        _keep_for_the_others(connection, names)
+
+
+def answer(connection: Connection, file: str) -> None:
+    """The file was answered: no rows are kept for it any more, and no second answer counts."""
+    with transaction(connection):
+        names = connection.execute(
+            "UPDATE export SET answered = 1 WHERE file = ? AND answered = 0 RETURNING lane", (file,)
+        ).fetchall()
+        _keep_for_the_others(connection, names)
+
+
+def _keep_for_the_others(connection: Connection, names: Sequence[tuple[str]]) -> None:
+    for (name,) in names:
+        connection.execute(
+            "UPDATE lane SET exported_through = (SELECT coalesce(max(through_seq), 0) FROM export"
+            " WHERE lane = ?1 AND answered = 0) WHERE name = ?1",
+            (name,),
+        )
 
 
 def note_overdue(connection: Connection, clock: Elapsed, hold: float) -> None:
@@ -136,7 +156,7 @@ def note_overdue(connection: Connection, clock: Elapsed, hold: float) -> None:
     Runs in the caller's transaction.
     """
     oldest: dict[str, int] = {}
-    for lane, boot, mono in connection.execute("SELECT lane, boot, mono FROM export"):
+    for lane, boot, mono in connection.execute("SELECT lane, boot, mono FROM export WHERE answered = 0"):
         oldest[lane] = max(oldest.get(lane, 0), clock.age(boot, mono))
     for lane, age in oldest.items():
         connection.execute(
@@ -150,7 +170,8 @@ def settle(connection: Connection, here: LaneState) -> None:
     if here.exported_through == 0:
         return
     connection.execute(
-        "DELETE FROM export WHERE lane = ? AND through_seq <= ?", (here.name.value, here.settled_through)
+        "UPDATE export SET answered = 1 WHERE lane = ? AND through_seq <= ? AND answered = 0",
+        (here.name.value, here.settled_through),
     )
     if here.exported_through <= here.settled_through:
         here.exported_through = here.exported_overdue = 0
@@ -161,12 +182,12 @@ def forget_lane(connection: Connection, here: LaneState) -> None:
 
     The caller saves `here`.
     """
-    connection.execute("DELETE FROM export WHERE lane = ?", (here.name.value,))
+    connection.execute("UPDATE export SET answered = 1 WHERE lane = ? AND answered = 0", (here.name.value,))
     here.exported_through = here.exported_overdue = 0
 
 
 def wrote(connection: Connection, lane: Lane, *, epoch: str, last_seq: int, last_wall: int) -> bool:
-    """Whether an unanswered file ends with just this row.
+    """Whether a file ends with just this row.
 
     A copy of this database numbers its rows alike, but accepts none in the same nanosecond.
     """
@@ -179,4 +200,9 @@ def wrote(connection: Connection, lane: Lane, *, epoch: str, last_seq: int, last
 
 def lanes_of(connection: Connection, file: str) -> list[str]:
     """Names of the lanes for which the file still waits for an answer."""
-    return [name for (name,) in connection.execute("SELECT lane FROM export WHERE file = ? ORDER BY lane", (file,))]
+    return [
+        name
+        for (name,) in connection.execute(
+            "SELECT lane FROM export WHERE file = ? AND answered = 0 ORDER BY lane", (file,)
+        )
+    ]

@@ -273,7 +273,7 @@ def exports(connection: Connection) -> list[dict[str, Any]]:
     names = ("file", "lane", "first_seq", "through_seq", "wall", "kept")
     found = connection.execute(
         "SELECT file, lane, first_seq, through_seq, export.wall, exported_overdue = 0 FROM export"
-        " JOIN lane ON lane.name = export.lane ORDER BY export.boot, export.mono, rank"
+        " JOIN lane ON lane.name = export.lane WHERE answered = 0 ORDER BY export.boot, export.mono, rank"
     )
     return [dict(zip(names, values, strict=True)) for values in found]
 

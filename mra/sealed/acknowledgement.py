@@ -97,7 +97,7 @@ def settle(connection: Connection, answer: Answer, *, agent: str, customer: str)
         if lane in waiting and (settlement := _judge(connection, lane, stored))
     }
     done = {lane: _settle(connection, lane, settlement) for lane, settlement in settlements.items()}
-    exports.forget_file(connection, answer.file)
+    exports.answer(connection, answer.file)
     return done
 
 

@@ -80,7 +80,7 @@ def export_sealed(
         return _write(connection, path, file, extents, sender, reader, progress)
     except BaseException as failure:
         with suppress(Error):
-            exports.forget_file(connection, file)
+            exports.withdraw(connection, file)
         if isinstance(failure, OSError):
             raise _cannot_write(path, failure) from failure
         raise

@@ -107,9 +107,9 @@ def test_a_file_that_was_never_finished_keeps_nothing(desk: Desk) -> None:
     export(desk, "f1")
     desk.accept(METRICS, b"2")
     export(desk, "f2")
-    exports.forget_file(desk.connection, "f2")
+    exports.withdraw(desk.connection, "f2")
     assert desk.state(METRICS).exported_through == 1
-    exports.forget_file(desk.connection, "f1")
+    exports.withdraw(desk.connection, "f1")
     assert desk.state(METRICS).exported_through == 0
 
 
@@ -144,6 +144,24 @@ def test_a_file_is_recognised_by_its_last_row_alone(desk: Desk) -> None:
     assert exports.wrote(desk.connection, METRICS, **last)
     for other in ({"epoch": "x"}, {"last_seq": 1}, {"last_wall": 76}):
         assert not exports.wrote(desk.connection, METRICS, **(last | other))
+
+
+def test_a_file_is_recognised_after_its_answer_too(desk: Desk) -> None:
+    desk.accept(METRICS, b"1")
+    (extent,) = export(desk, "f1")
+    exports.finish(desk.connection, "f1", METRICS, last_seq=1, last_wall=77)
+    desk.deliver(METRICS)
+    assert exports.lanes_of(desk.connection, "f1") == []
+    assert exports.wrote(desk.connection, METRICS, epoch=extent.epoch, last_seq=1, last_wall=77)
+
+
+def test_answered_files_do_not_pile_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "_REMEMBERED", 3)
+    for number in range(9):
+        desk.accept(METRICS, b"1")
+        export(desk, f"f{number}")
+        desk.deliver(METRICS)
+    assert desk.connection.execute("SELECT count(*) FROM export").fetchone()[0] == 4 + 1
 
 
 def test_rows_published_one_by_one_may_not_go_into_a_file(desk: Desk) -> None:
