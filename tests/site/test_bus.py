@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -222,6 +223,15 @@ async def test_who_is_not_on_the_roster_is_let_in_as_soon_as_it_is(site: BusSite
             except* (Misconfigured, LinkLost):
                 await trio.sleep(0.2)
     await site.session.round_trip(5)  # nobody else was disturbed
+
+
+async def test_certificates_pass_the_strictest_judge(site: BusSite) -> None:
+    """Python 3.13 and later ask for what RFC 5280 asks for."""
+    access = access_of(site, "n2")
+    assert access.tls is not None
+    access.tls.verify_flags |= ssl.VERIFY_X509_STRICT
+    async with open_session(access):
+        pass
 
 
 async def test_a_bus_of_another_authority_is_not_spoken_to(site: BusSite, tmp_path: Path) -> None:
