@@ -13,6 +13,8 @@ at what the SaaS holds.
     processes   children that never outlive the tests, whatever kills those
     saas        a real nats-server with the streams and accounts of the lab
     cluster     three such servers with replicated streams, which can be cut off from each other
+    fleet       hundreds of agents in one process
+    herd        how their return spreads over time, and a simulation of thousands
     wire        the reader: an own small NATS client
     ledger      what was accepted, and `reconcile`, the count every chaos test ends in   (pure)
     proxy       a TCP proxy with controls
