@@ -73,14 +73,14 @@ async def test_the_stack_enrols_deploys_is_cut_off_and_delivers_everything(stack
     for node in NODES:
         await stack.until(lambda status: connected(status) and not waiting(status), node, "mra", "status")
 
-    verified = await stack.document("desk", "mra", "saas", "verify")
-    assert verified["complete"], verified
+    # Not at once: the containers' name server takes its time after a change of the network.
+    verified = await stack.until(lambda found: found["complete"], "desk", "mra", "saas", "verify")
     lanes = {lane["lane"]: lane for lane in verified["lanes"]}
     for customer, node in NODES.items():
         found = lanes[f"{node}-submissions"]
         print(
             f"{customer}: submissions: accepted {len(accepted[customer])}, delivered {found['rows']}, duplicated"
-            f" {len(found['duplicated'])}, out of order {len(found['reordered'])}, missing {len(found['missing'])}"
+            f" {found['duplicated']}, out of order {found['reordered']}, missing {len(found['missing'])}"
         )
         assert len(accepted[customer]) == found["rows"] == 2 * RECORDS
-        assert (found["duplicated"], found["reordered"], found["missing"]) == ([], [], [])
+        assert (found["duplicated"], found["reordered"], found["missing"]) == (0, 0, [])
