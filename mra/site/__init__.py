@@ -22,6 +22,9 @@ settled, in one transaction that also keeps where the old stint ended (`site_mar
 acknowledged are durable there and are not sent again; when it is heard again, it is told that mark, delivers what was
 settled and forgets the rest. Its own backlog goes to the SaaS under its own name in any case.
 
+Order holds within a stint. Rows that only an old leader has come when it does, behind younger ones that took the other
+way; as a node never gives a number twice, `seq` tells where they belong.
+
 A *term* grows with every change of leader. A follower joins no leader of a lower term than the highest it has joined,
 and none but the one it knows in that term: a leader that comes back is left alone, whatever it believes.
 
