@@ -108,6 +108,7 @@ async def _run_in_place(
                 **machine_verbs(fleet),
                 "status": partial(look, options.version, desired, fleet.pictures, governors, place.report),
                 "site": place.report,
+                "site.deliver": place.deliver,
                 **({"provision": keeper.tell, "renew": keeper.renew} if keeper else {}),
             }
             life = Lifecycle(outbox, settings.name, options.version)

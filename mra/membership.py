@@ -68,6 +68,7 @@ class Place:
         self.role = role
         self.status = SiteStatus(role or "alone", term.term, term.leader)
         self.changed = trio.Event()  # set when the place is another one
+        self._leader: Leader | None = None
 
     def services(self, link: LinkStatus, mirror: Mirror | None, governors: Governors) -> list[tuple[str, Service]]:
         """What has to run, by name; each under supervision."""
@@ -89,6 +90,12 @@ class Place:
         if not self.role:
             return None
         return self.status.report(await self._outbox.read(inbox.followers))
+
+    async def deliver(self, follower: str) -> int:
+        """For `mra site deliver`. Raises BadInput at a node without a bus."""
+        if self._leader is None:
+            raise BadInput("This node holds nothing of followers: ask the leader that does.")
+        return await self._leader.deliver_unsettled(follower)
 
     def _uplink(self, link: LinkStatus, beside: Sequence[OnSession]) -> Service:
         settings = self._settings
@@ -125,8 +132,8 @@ class Place:
             services.append(("governors", partial(governors.serve_with, slots)))
         if desk:
             answers[DESIRED] = desk.answer
-        leader = Leader(name, self._term.term if leads else 0, self._outbox, self.status, answers)
-        on_bus: list[OnSession] = [leader.serve, *([desk.feed] if desk else [])]
+        self._leader = Leader(name, self._term.term if leads else 0, self._outbox, self.status, answers)
+        on_bus: list[OnSession] = [self._leader.serve, *([desk.feed] if desk else [])]
         return [*services, ("uplink", self._uplink(link, beside)), *self._host(on_bus)]
 
     def _host(self, on_bus: Sequence[OnSession]) -> list[tuple[str, Service]]:

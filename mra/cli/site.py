@@ -74,6 +74,47 @@ def add_follower(directory: Path, name: str, nkey: str | None, out: Path | None,
     _tell({"follower": name, "directory": str(out) if out else None, "made": sorted(made.files())}, as_json)
 
 
+@site.command("remove-follower")
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("name")
+def remove_follower(directory: Path, name: str) -> None:
+    """Let the node NAME follow no more; a running leader drops its connection within seconds.
+
+    What it had handed over without settling it stays with the leader: see `mra site deliver`.
+
+    \b
+    Example:
+      mra site remove-follower /var/lib/mra/site n2
+    """
+    from mra.site import keys
+
+    keys.remove_follower(directory, name)
+    click.echo(f"{name} is let in no more")
+
+
+@site.command("deliver")
+@click.argument("name")
+@config_option
+@json_option
+def deliver(name: str, config: Path, as_json: bool) -> None:
+    """Deliver rows that the node NAME handed over to this leader and will never settle, because it does not come back.
+
+    Not for a node that may come back: it may have given them to another leader, and they would stand twice at the SaaS.
+
+    \b
+    Example:
+      mra site deliver n2
+    """
+    from mra.control import ask_daemon
+    from mra.settings import read_settings
+
+    rows = ask_daemon(read_settings(config, secrets=False).socket, "site.deliver", {"follower": name})
+    if as_json:
+        show.print_json({"follower": name, "rows": rows})
+    else:
+        click.echo(f"{rows} rows of {name} are this leader's to deliver now")
+
+
 @site.command("add-leader")
 @click.argument("directory", type=_DIRECTORY)
 @click.argument("name")

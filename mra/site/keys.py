@@ -90,6 +90,14 @@ def add_follower(directory: Path, name: str, public: str | None = None) -> Follo
     return FollowerKeys(_read(directory / CA), seed)
 
 
+def remove_follower(directory: Path, name: str) -> None:
+    """Let `name` follow no more; a running leader drops its connection. Raises BadInput when it did not follow."""
+    try:
+        (directory / ROSTER / _check_name(name)).unlink()
+    except OSError as error:
+        raise BadInput(f"{name} is no follower in {directory} ({error.strerror}): `mra site ls` lists them.") from error
+
+
 def prepare_leader(directory: Path, hosts: Sequence[str]) -> dict[str, bytes]:
     """Contents by name of the directory of a node that may lead after this one; `followers/` is copied beside it."""
     return {

@@ -160,6 +160,18 @@ class Leader:
             asked = sorted(left_open - heard - set(hello.strange))
             return Welcome(self._name, term, SAAS_PAYLOAD, sorted(heard), asked)
 
+    async def deliver_unsettled(self, follower: str) -> int:
+        """Deliver what a follower handed over and will never settle; return how many rows.
+
+        Only for one that does not come back: it may have given these rows to another leader.
+        """
+        async with self._locks[follower]:
+            self._stints.pop(follower, None)  # who comes back says hello first, and finds them stored
+            rows = (await self._outbox.read(inbox.followers)).get(follower, {}).get("unsettled", 0)
+            for stint in sorted(await self._outbox.read(inbox.left_open, follower)):
+                await self._end(follower, stint, dict.fromkeys(Lane, _ALL))
+        return rows
+
     async def _end(self, follower: str, stint: str, marks: Mapping[Lane, int]) -> None:
         batches = await self._outbox.read(inbox.settled, follower, stint, marks)
 

@@ -225,6 +225,15 @@ async def test_who_is_not_on_the_roster_is_let_in_as_soon_as_it_is(site: BusSite
     await site.session.round_trip(5)  # nobody else was disturbed
 
 
+async def test_who_is_taken_off_the_roster_is_thrown_out(site: BusSite, tmp_path: Path) -> None:
+    async with open_session(access_of(site, "n2")) as session:
+        await say_hello(session, "n2", "0" * 16)
+        keys.remove_follower(tmp_path / "leader-keys", "n2")
+        with trio.fail_after(10 * ROSTER_SECONDS):
+            await session.lost.wait()
+    await site.session.round_trip(5)  # nobody else was disturbed
+
+
 async def test_certificates_pass_the_strictest_judge(site: BusSite) -> None:
     """Python 3.13 and later ask for what RFC 5280 asks for."""
     access = access_of(site, "n2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from mra.clock import now
 from mra.errors import Refused
 from mra.outbox import drain, exports
 from mra.site import terms
-from tests.site.short_circuit import LANE, ShortCircuit
+from tests.site.short_circuit import FOLLOWER, LANE, ShortCircuit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,6 +171,19 @@ def test_a_follower_that_leads_itself_tells_its_old_leader_where_it_ended(site: 
     site.nodes[A].deliver()
     assert site.nodes[A].numbers() == [1, 2]
     assert terms.ended(site.follower.outbox.connection) == []
+
+
+def test_rows_of_a_follower_that_does_not_come_back_are_delivered_when_somebody_says_so(site: ShortCircuit) -> None:
+    site.accept(2)
+    site.drain(A, breaks_at=COMMIT, late=True)
+    site.nodes[A].deliver()
+    assert site.nodes[A].numbers() == []
+    assert trio.run(site.nodes[A].leader.deliver_unsettled, FOLLOWER) == 2
+    site.nodes[A].deliver()
+    assert site.nodes[A].numbers() == [1, 2]
+    site.accept(1)
+    site.finish()  # and should it come back after all, it finds them stored
+    assert site.delivered() == [1, 2, 3]
 
 
 def test_a_follower_exports_nothing_because_its_leader_does(site: ShortCircuit) -> None:

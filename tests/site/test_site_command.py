@@ -50,6 +50,13 @@ def test_a_follower_gets_its_seed_and_the_leader_its_public_key_only(tmp_path: P
     assert keys.roster(tmp_path / "site")["n3"] == own.public
 
 
+def test_a_follower_that_is_removed_is_on_the_roster_no_more(tmp_path: Path) -> None:
+    run("init", tmp_path / "site")
+    run("add-follower", tmp_path / "site", "n2", "--out", tmp_path / "n2")
+    run("remove-follower", tmp_path / "site", "n2")
+    assert keys.roster(tmp_path / "site") == {}
+
+
 def test_a_node_that_may_lead_knows_everybody_and_cannot_certify(tmp_path: Path) -> None:
     run("init", tmp_path / "site")
     run("add-follower", tmp_path / "site", "n2", "--out", tmp_path / "n2")
@@ -67,6 +74,7 @@ def test_a_node_that_may_lead_knows_everybody_and_cannot_certify(tmp_path: Path)
         (["add-follower", "site", "n2"], "one of the two"),
         (["add-follower", "site", "n2", "--nkey", "nonsense"], "no nkey"),
         (["add-follower", "nowhere", "n2", "--out", "x"], "Cannot read"),
+        (["remove-follower", "site", "n2"], "no follower"),
         (["init", "site/ca.pem/below"], "Cannot write"),
     ],
 )
