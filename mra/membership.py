@@ -30,6 +30,7 @@ from mra.site.governors import VERB as GOVERNOR
 from mra.site.governors import BusSlots, SlotDesk
 from mra.site.leader import Leader
 from mra.site.orders import leader_key, read_order
+from mra.site.relay import run_relay
 from mra.site.settings import FOLLOWER, LEADER
 from mra.site.status import SiteStatus
 from mra.uplink.service import run_uplink
@@ -146,6 +147,8 @@ class Place:
             ("bus", partial(run_bus, BusSettings(name, host, port, site.directory, site.identity))),
             ("site", partial(_serve_bus, access, on_bus, self.status)),
         ]
+        if site.relay:
+            services.append(("relay", partial(run_relay, site.relay, self._settings.access.urls)))
         if site.urls and (site.identity or (site.directory / keys.FOLLOWER).exists()):
             follower = Follower(name, self._outbox, self.status)
             once = _access(site, site.urls, name, leads=False)

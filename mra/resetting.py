@@ -63,5 +63,6 @@ def _made(settings: Settings) -> Iterator[Path]:
     yield from (settings.socket, state / "submit.sock", state / "facts.json")
     if settings.machines.directory.is_relative_to(state) and settings.machines.directory != state:
         yield settings.machines.directory
+    yield from sorted((state / "site").glob("bus.*"))  # with the key of an enrolled node's bus
     if settings.enrol is not None:
         yield settings.enrol.directory

@@ -26,10 +26,14 @@ class Target(NamedTuple):
     host: str
 
 
-async def resolve(url: str, seconds: float) -> list[Target]:
-    """The addresses of a server, in the system's order. Raises LinkLost when there are none, or not in time."""
+async def resolve(url: str, seconds: float, relay: str = "") -> list[Target]:
+    """The addresses of a server, in the system's order, or those of a `relay` (host:port) that leads to it.
+
+    Raises LinkLost when there are none, or not in time.
+    """
     parts = urlsplit(url if "://" in url else f"nats://{url}")
-    host, port = parts.hostname or "", parts.port or _PORT
+    way = urlsplit(f"//{relay}") if relay else parts
+    host, port = way.hostname or "", way.port or _PORT
     try:
         with trio.fail_after(seconds):
             found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -40,7 +44,9 @@ async def resolve(url: str, seconds: float) -> list[Target]:
     login, at, _ = parts.netloc.rpartition("@")
     addresses = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
     return [
-        Target(f"{parts.scheme}://{login}{at}{f'[{address}]' if ':' in address else address}:{port}", host)
+        Target(
+            f"{parts.scheme}://{login}{at}{f'[{address}]' if ':' in address else address}:{port}", parts.hostname or ""
+        )
         for address in list(addresses)[:_MOST_ADDRESSES]
     ]
 
@@ -48,3 +54,12 @@ async def resolve(url: str, seconds: float) -> list[Target]:
 def in_any_order(urls: tuple[str, ...]) -> list[str]:
     """The servers as one agent of many tries them, so that a herd spreads over them."""
     return random.sample(urls, len(urls))
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is a host and a port, and nothing else."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return bool(parts.hostname and parts.port) and text.isprintable() and not set(text) & set(" \"'\\@/?#")
+    except ValueError:
+        return False

@@ -6,6 +6,7 @@ import base64
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -45,6 +46,7 @@ class Access:
     sign: Callable[[bytes], bytes] | None = None  # the server's nonce -> the 64 bytes of an Ed25519 signature
     token: Callable[[], str] | None = None  # for a server that asks an auth callout who we are ...
     nkey: str | None = None  # ... and the key that `sign` proves to own, when there is no user JWT yet
+    via: tuple[str, ...] = ()  # host:port of relays, for when no server can be reached; they only pass bytes on
     connect_seconds: float = 5.0
     ping_seconds: float = 15.0
 
@@ -121,9 +123,10 @@ async def _reach(
 ) -> Connection:
     """The first connection that comes about. Refused credentials are refused by every server, so that ends it."""
     reasons: list[str] = []
-    for url in in_any_order(access.urls):
+    urls = in_any_order(access.urls)
+    for url, relay in [*((url, "") for url in urls), *product(urls, in_any_order(access.via))]:
         try:
-            targets = await resolve(url, access.connect_seconds)
+            targets = await resolve(url, access.connect_seconds, relay)
         except LinkLost as reason:
             reasons.append(str(reason))
             continue

@@ -56,12 +56,15 @@ def token() -> None:
 @click.option("--identity", "identities", multiple=True, help='Pattern for identities, such as "web-*"; repeatable.')
 @click.option("--url", "urls", multiple=True, help="Where nodes enrol; repeatable; default: the SaaS's address.")
 @click.option(
+    "--via", multiple=True, help="Relay of a site's leader, for nodes that cannot reach the SaaS; repeatable."
+)
+@click.option(
     "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), default=Path("provisioning.jwt"),
     show_default=True, help="File to make, mode 0600.",
 )  # fmt: skip
 def token_make(
     reach: Reach, as_json: bool, name: str, role: str, site: str, validity: str, single_use: bool, nodes: int | None,
-    identities: tuple[str, ...], urls: tuple[str, ...], output: Path,
+    identities: tuple[str, ...], urls: tuple[str, ...], via: tuple[str, ...], output: Path,
 ) -> None:  # fmt: skip
     """Make a provisioning token for nodes of customer NAME; the same as `mra saas token NAME`.
 
@@ -81,7 +84,8 @@ def token_make(
         raise BadInput("--single-use is --nodes 1: give one of them.")
     if output.exists():
         raise BadInput(f"{output} exists: name another file with --output, or remove it.")
-    terms = Terms(role, parse_duration(validity, "--validity"), 1 if single_use else nodes or 0, identities, urls, site)
+    limit = 1 if single_use else nodes or 0
+    terms = Terms(role, parse_duration(validity, "--validity"), limit, identities, urls, site, via)
     customer, now = reach.registry().get(name), time.time()
     text = mint_token(reach.directory(), customer, terms, now)
     made = choria.read(text)

@@ -41,6 +41,7 @@ class Enrolment(msgspec.Struct, frozen=True):
     request: str
     ca: str = ""  # PEM: who vouches for the provisioner's server
     token: str = ""  # id of the provisioning token that lay beside the configuration; another one is to be used
+    via: tuple[str, ...] = ()  # relays that lead to it, for a node that cannot reach it
 
     @property
     def due(self) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from mra.aio.addresses import is_address
 from mra.aio.session import Access, NoAnswer, frame, open_session
 from mra.enrol import messages
 from mra.enrol.messages import LARGEST_REQUEST, REQUEST_SUBJECT, Answer, Statement
@@ -38,6 +39,7 @@ class Credential:
         id: its `jti`.
         issuers: hex keys whose signature under an answer is believed. Empty: whoever signed the token.
         ca: PEM of who vouches for the server; empty for the system's authorities, or for none on plain connections.
+        via: relays (host:port) for a node that cannot reach the server.
     """
 
     token: str = field(repr=False)
@@ -45,6 +47,7 @@ class Credential:
     urls: tuple[str, ...]
     issuers: frozenset[str] = frozenset()
     ca: str = ""
+    via: tuple[str, ...] = ()
 
     def believes(self, signer: str) -> bool:
         """Whether `signer` speaks for the SaaS that gave the token: a signature has one key only that it fits."""
@@ -62,7 +65,7 @@ def credential_of(token: str, *, ca: str = "") -> Credential:
     """What a provisioning token says about where to go and whom to believe. Raises Refused, BadInput.
 
     The SaaS may name the key that answers in extension `issuer`, and its certificate authority in `ca`; a `ca` given
-    here counts more.
+    here counts more. Extension `via` lists relays.
     """
     said = choria.read(token)
     if not said.urls:
@@ -71,7 +74,13 @@ def credential_of(token: str, *, ca: str = "") -> Credential:
         )
     pinned = said.extension("issuer")
     issuers = frozenset({ed25519.check_public(pinned)}) if pinned else frozenset()
-    return Credential(token, said.id, said.urls, issuers, ca or said.extension("ca"))
+    via = said.extensions.get("via")
+    return Credential(token, said.id, said.urls, issuers, ca or said.extension("ca"), _relays(via))
+
+
+def _relays(listed: object) -> tuple[str, ...]:
+    found = listed if isinstance(listed, list) else []
+    return tuple(relay for relay in found if isinstance(relay, str) and is_address(relay))
 
 
 def tls_context(urls: tuple[str, ...], ca: str) -> ssl.SSLContext | None:
@@ -111,6 +120,7 @@ async def ask(credential: Credential, keys: NodeKeys, asked: Asked) -> tuple[Ans
         tls=tls_context(credential.urls, credential.ca),
         token=lambda: credential.token,
         nkey=connection.public,
+        via=credential.via,
         sign=connection.sign,
     )
     async with open_session(access) as session:

@@ -84,7 +84,7 @@ def _by_enrolment(before: Enrolment | None, keys: NodeKeys) -> Credential | None
         return None
     token = before.grant.server_jwt
     id_ = servers.verify(token, issuers={before.issuer}).id
-    return Credential(token, id_, before.provisioner_urls, frozenset({before.issuer}), before.ca)
+    return Credential(token, id_, before.provisioner_urls, frozenset({before.issuer}), before.ca, before.via)
 
 
 def _read(file: Path) -> str | None:

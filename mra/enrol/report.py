@@ -33,7 +33,8 @@ def report(settings: EnrolSettings, now: float) -> dict[str, Any]:
         document["identity"] = grant.identity
         document["enrolment"] = {
             "customer": grant.customer, "account": grant.account, "name": grant.name, "role": grant.role,
-            "urls": list(grant.urls), "issued_at": grant.issued_at, "expires": grant.expires,
+            "site": grant.site.name if grant.site else None, "urls": list(grant.urls),
+            "issued_at": grant.issued_at, "expires": grant.expires,
             "issuer": enrolment.issuer, "configuration": dict(grant.configuration),
         }  # fmt: skip
     return document

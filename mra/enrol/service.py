@@ -134,6 +134,7 @@ class Enroller:
             request,
             credential.ca,
             seen.id if seen else "",
+            credential.via,
         )
         keep_enrolment(directory, enrolment)
         write_copies(directory, enrolment)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mra.aio.addresses import is_address
 from mra.enrol.names import check_identity
 from mra.errors import BadInput
 from mra.saas.registry import check_site
@@ -30,6 +31,7 @@ class Terms:
         identities: patterns such as "web-*"; any identity will do without one.
         urls: where nodes enrol; the SaaS's own address when empty.
         site: that its nodes belong to; empty for none.
+        via: relays (host:port) for nodes that cannot reach the SaaS.
     """
 
     role: str
@@ -38,8 +40,12 @@ class Terms:
     identities: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     site: str = ""
+    via: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for relay in self.via:
+            if not is_address(relay):
+                raise BadInput(f"{relay[:80]!r} is no address of a relay: write a host and a port.")
         if self.site:
             check_site(self.site)
         for pattern in self.identities:
@@ -57,6 +63,8 @@ def mint_token(directory: Directory, customer: Customer, terms: Terms, now: floa
     }
     if terms.max_nodes:
         extensions["nodes"] = terms.max_nodes
+    if terms.via:
+        extensions["via"] = list(terms.via)
     if terms.site:
         extensions["site"] = terms.site
     if terms.identities:

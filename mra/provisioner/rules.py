@@ -13,6 +13,7 @@
     [customers.acme.sites.berlin]                 # for nodes whose token names this site
     leader = "n1"
     buses = { n1 = "10.0.0.1:9222", n2 = "10.0.0.2:9222" }  # of the nodes that may lead: where the others find them
+    relays = { n1 = "10.0.0.1:9223" }            # for nodes that cannot reach the SaaS to enrol: `mra saas token --via`
 
 What is said for a role counts more than what is said for its site, that more than what is said for its customer, and
 that more than what is said for all. The file is read again for every node. Without a file every node is enrolled with
@@ -50,6 +51,7 @@ class _Site(_Rule, forbid_unknown_fields=True, kw_only=True):
     leader: str
     term: int = 1
     buses: dict[str, _Address]
+    relays: dict[str, _Address] = msgspec.field(default_factory=dict)
 
     def for_node(self, site: str, name: str) -> dict[str, str]:
         """Where the node stands in its site; see `mra.provisioner.site`."""
@@ -60,9 +62,10 @@ class _Site(_Rule, forbid_unknown_fields=True, kw_only=True):
             "site.urls": ",".join(f"tls://{address}" for address in self.buses.values()),
         }
         if name in self.buses:
-            host, _, port = self.buses[name].rpartition(":")
-            found["site.hosts"] = host.strip("[]")
-            found["site.listen"] = f"{host if _is_address(host) else '0.0.0.0'}:{port}"  # noqa: S104 - reached by name
+            found["site.hosts"] = self.buses[name].rpartition(":")[0].strip("[]")
+            found["site.listen"] = _listening(self.buses[name])
+        if name in self.relays:
+            found["site.relay"] = _listening(self.relays[name])
         return found
 
 
@@ -99,6 +102,12 @@ class Rules:
             msg="The SaaS's rules defer this node.",
             configuration={**rules.configuration, **customer.configuration, **place, **role.configuration},
         )
+
+
+def _listening(reached: str) -> str:
+    """Where to listen for what is reached there: on that address, and everywhere when it is a name."""
+    host, _, port = reached.rpartition(":")
+    return reached if _is_address(host) else f"0.0.0.0:{port}"
 
 
 def _is_address(host: str) -> bool:

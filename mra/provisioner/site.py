@@ -1,11 +1,14 @@
 """What the provisioning service gives a node for its site, by the configuration that the helper chose for it.
 
-site.name     the site, of the customer; a node without one stands alone
-site.role     "leader" or "follower"
-site.term     the leader's; a later leader needs a higher one
-site.urls     the buses of the nodes that may lead, with commas between them
-site.listen   where this node's bus listens, if it may lead: host:port
-site.hosts    by which names and addresses its bus is reached, with commas between them
+    site.name     the site, of the customer; a node without one stands alone
+    site.role     "leader" or "follower"
+    site.term     the leader's; a later leader needs a higher one
+    site.urls     the buses of the nodes that may lead, with commas between them
+    site.listen   where this node's bus listens, if it may lead: host:port
+    site.hosts    by which names and addresses its bus is reached, with commas between them
+    site.relay    where this node passes connections of others on to the SaaS, if it may lead: host:port
+
+All of it goes to the node. The grant's credentials are for `site.name`, and for a bus where there is `site.listen`.
 """
 
 from __future__ import annotations

@@ -94,6 +94,7 @@ class SiteTable(msgspec.Struct, forbid_unknown_fields=True):
     role: str = ""
     term: int = 1
     listen: str | None = None
+    relay: str | None = None
     urls: list[str] = msgspec.field(default_factory=list)
     keys: str | None = None
 
@@ -122,6 +123,7 @@ FROM_ENROLMENT: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "site.role": str,
         "site.term": lambda text: int(text) if text.isdecimal() and len(text) < 20 else text,
         "site.listen": str,
+        "site.relay": str,
         "site.urls": lambda text: [url.strip() for url in text.split(",") if url.strip()],
     }
 )

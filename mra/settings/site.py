@@ -28,9 +28,7 @@ def build_site(raw: SiteTable | None, state: str, values: Values) -> SiteSetting
     for url in raw.urls:
         if not url.startswith("tls://") or _address(url.removeprefix("tls://")) is None:
             raise values.bad("site.urls", url, 'write the addresses of buses, such as "tls://10.0.0.1:9222"')
-    listen = None if raw.listen is None else _address(raw.listen)
-    if raw.listen is not None and listen is None:
-        raise values.bad("site.listen", raw.listen, 'write a host and a port, such as "0.0.0.0:9222"')
+    listen, relay = _listening("site.listen", raw.listen, values), _listening("site.relay", raw.relay, values)
     if raw.role == LEADER and listen is None:
         raise values.bad("site.listen", "", 'say where the bus listens, such as "0.0.0.0:9222"')
     if raw.role == FOLLOWER and not raw.urls:
@@ -38,7 +36,14 @@ def build_site(raw: SiteTable | None, state: str, values: Values) -> SiteSetting
     directory = values.path("site.keys", raw.keys or str(Path(state) / "site"))
     if raw.name and not _NAME.fullmatch(raw.name):
         raise values.bad("site.name", raw.name, "use 1 to 64 letters, digits, dashes or underscores")
-    return SiteSettings(raw.role, raw.term, listen, tuple(raw.urls), directory, raw.name)
+    return SiteSettings(raw.role, raw.term, listen, tuple(raw.urls), directory, raw.name, relay=relay)
+
+
+def _listening(key: str, text: str | None, values: Values) -> tuple[str, int] | None:
+    found = None if text is None else _address(text)
+    if text is not None and found is None:
+        raise values.bad(key, text, 'write a host and a port, such as "0.0.0.0:9222"')
+    return found
 
 
 def _address(text: str) -> tuple[str, int] | None:

@@ -57,6 +57,7 @@ Modules, pure ones first:
     authority.py   the authority of an enrolled site: what the SaaS signs for its nodes
     granted.py     who an enrolled node is on the bus, and what its own bus believes
     bus.py         task: the nats-server
+    relay.py       task: pass on the enrolments of nodes that cannot reach the SaaS
     status.py      what `mra status` and `mra site ls` show
 
 Invariants:

@@ -1,8 +1,9 @@
 """Who shall lead a site, as the SaaS's desired state says it. Pure.
 
-site.leader           of a customer that has one site, or sites without names
-site.leader.berlin    of the site that is called so
-{"leader": "n2", "term": 2}
+    site.leader           key of a customer that has one site, or sites without names
+    site.leader.berlin    key of the site that is called so
+
+The value is like `{"leader": "n2", "term": 2}`.
 """
 
 from __future__ import annotations

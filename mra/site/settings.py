@@ -23,6 +23,7 @@ class SiteSettings:
         directory: the keys, see `mra.site.keys`; or what the bus of an enrolled node writes.
         name: of the site; empty where the customer has one only.
         identity: the directory of the enrolment that says who the node is on the bus; None where the keys do.
+        relay: where this node passes connections of others on to the SaaS, if it may lead; see `mra.site.relay`.
     """
 
     role: str
@@ -32,3 +33,4 @@ class SiteSettings:
     directory: Path
     name: str = ""
     identity: Path | None = None
+    relay: tuple[str, int] | None = None

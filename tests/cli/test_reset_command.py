@@ -23,6 +23,9 @@ def config(tmp_path):
     load_or_make_keys(settings.enrol.directory)
     (settings.state / "facts.json").write_text("{}")
     (settings.state / "machines" / "pump").mkdir(parents=True)
+    (settings.state / "site").mkdir()
+    for name in ("bus.conf", "bus.pem", "ca.pem"):
+        (settings.state / "site" / name).write_text("")
     (settings.state / "notes.txt").write_text("somebody else's")
     return file
 
@@ -43,7 +46,8 @@ def left(config) -> set[str]:
 
 def test_it_forgets_what_the_agent_made_and_keeps_what_it_was_given(config, capsys):
     assert reset(config, "--force") == 0
-    assert left(config) == {"notes.txt"}
+    assert left(config) == {"notes.txt", "site"}
+    assert [file.name for file in (config.parent / "state" / "site").iterdir()] == ["ca.pem"]
     assert (config.parent / "provisioning.jwt").exists()
     assert "Nothing was lost." in capsys.readouterr().out
 
@@ -77,7 +81,7 @@ def test_rows_go_when_they_are_discarded_by_name(config, capsys):
     assert reset(config, "--force", "--discard", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["discarded"]["submissions"] == 1
-    assert left(config) == {"notes.txt"}
+    assert left(config) == {"notes.txt", "site"}
 
 
 def test_it_refuses_while_the_daemon_runs(config, capsys):
@@ -94,7 +98,7 @@ def test_an_outbox_that_cannot_be_counted_is_not_thrown_away_unasked(config, cap
     assert reset(config, "--force") != 0
     assert "outbox.db" in left(config)
     assert reset(config, "--force", "--discard") == 0
-    assert left(config) == {"notes.txt"}
+    assert left(config) == {"notes.txt", "site"}
 
 
 def test_machines_outside_the_state_are_somebody_elses(config):

@@ -144,6 +144,7 @@ SITES = """
 leader = "n1"
 term = 3
 buses = { n1 = "10.0.0.1:9222", n2 = "n2.example:9333" }
+relays = { n1 = "n1.example:9223" }
 configuration = { "site.urls" = "tls://10.0.0.9:1" }
 [customers.acme.sites.munich]
 leader = "m1"
@@ -156,8 +157,9 @@ async def test_rules_place_the_nodes_of_a_site(tmp_path):
     file.write_text(SITES)
     rules = Rules(file)
     berlin = {"site.name": "berlin", "site.term": "3", "site.urls": "tls://10.0.0.9:1"}
+    first = {"site.listen": "10.0.0.1:9222", "site.hosts": "10.0.0.1", "site.relay": "0.0.0.0:9223"}
     for name, place in (
-        ("n1", {"site.role": "leader", "site.listen": "10.0.0.1:9222", "site.hosts": "10.0.0.1"}),
+        ("n1", {"site.role": "leader", **first}),
         ("n2", {"site.role": "follower", "site.listen": "0.0.0.0:9333", "site.hosts": "n2.example"}),
         ("n3", {"site.role": "follower"}),
     ):

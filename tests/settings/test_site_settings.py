@@ -47,6 +47,7 @@ def test_a_follower_needs_no_way_to_the_saas_and_is_not_enrolled_there(tmp_path:
         ('role = "leader"', "site.listen"),
         ('role = "leader"\nlisten = "9222"', "site.listen"),
         ('role = "leader"\nlisten = "host:0"', "site.listen"),
+        ('role = "leader"\nlisten = "0.0.0.0:9222"\nrelay = "9223"', "site.relay"),
         ('role = "leader"\nlisten = "a\\"b:1"', "site.listen"),
         ('role = "leader"\nlisten = "0.0.0.0:9222"\nterm = 0', "site.term"),
         ('role = "follower"', "site.urls"),

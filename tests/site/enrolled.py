@@ -88,12 +88,16 @@ def _is_empty(status: dict[str, Any]) -> bool:
     return not waiting and not any(one["unsettled"] for one in status["site"]["followers"].values())
 
 
-def write_rules(saas: Tenancy, sites: Sequence[tuple[str, str, str, dict[str, int]]]) -> None:
-    """Rules for sites: customer, name, leader, and the ports of the buses of the nodes that may lead."""
+def write_rules(saas: Tenancy, sites: Sequence[tuple[str, str, str, dict[str, int]]], relay: int = 0) -> None:
+    """Rules for sites: customer, name, leader, and the ports of the buses of the nodes that may lead.
+
+    The first leaders pass connections on at port `relay`, if there is one.
+    """
     text = ""
     for customer, name, leader, ports in sites:
         buses = ", ".join(f'{node} = "127.0.0.1:{port}"' for node, port in ports.items())
-        text += f'[customers.{customer}.sites.{name}]\nleader = "{leader}"\nbuses = {{ {buses} }}\n\n'
+        text += f'[customers.{customer}.sites.{name}]\nleader = "{leader}"\nbuses = {{ {buses} }}\n'
+        text += f'relays = {{ {leader} = "127.0.0.1:{relay}" }}\n' if relay else ""
     (saas.path / "rules.toml").write_text(text)
 
 

@@ -16,6 +16,7 @@ from mra.groups import first
 from mra.outbox.record import Lane
 from mra.site import granted
 from mra.site.words import Hello, encode
+from tests.harness.ports import free_port
 from tests.harness.provisioning import Node, token
 from tests.harness.tenancy import Tenancy, open_tenancy
 from tests.site.enrolled import SITE, EnrolledSite, open_enrolled_site, provisioning, write_rules
@@ -153,3 +154,26 @@ async def test_a_renewed_enrolment_counts_on_the_bus_without_a_restart(saas: Ten
         await site.produce(20)
         assert await site.count_perfect() == 2 * 4 * 20
         assert int((site["n1"].state / "site" / "bus.pid").read_text()) == pid
+
+
+async def test_a_node_that_cannot_reach_the_saas_enrols_and_renews_through_its_leader(
+    saas: Tenancy, tmp_path: Path
+) -> None:
+    relay, nowhere = free_port(), f"nats://127.0.0.1:{free_port()}"
+    async with open_enrolled_site(saas, tmp_path, nodes=2) as site:
+        write_rules(saas, [("acme", SITE, "n1", site.ports)], relay)
+        inside = tmp_path / "inside.jwt"
+        way = ("--url", nowhere, "--via", f"127.0.0.1:{relay}", "--output", str(inside))
+        await saas.mra("token", "acme", "--site", SITE, *way)
+        (site["n2"].directory / "provisioning.jwt").write_text(inside.read_text())
+        async with provisioning(saas, "--validity", "10s"):
+            await site.start()
+            await site.until("n2", lambda status: status["link"]["state"] == "connected")
+            first_one = load_enrolment(identity(site, "n2"))
+            assert first_one is not None
+            assert first_one.provisioner_urls == (nowhere,)
+            with trio.fail_after(60):
+                while load_enrolment(identity(site, "n2")) == first_one:  # noqa: ASYNC110 - a file tells no event
+                    await trio.sleep(0.1)
+        await site.produce(10)
+        assert await site.count_perfect() == 2 * 4 * 10
