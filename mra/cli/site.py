@@ -161,7 +161,8 @@ def ls(config: Path, as_json: bool) -> None:
         show.print_json(document)
         return
     show.pairs(summary(document))
-    print_followers(document)
+    if document["role"] == "leader" or document["followers"]:
+        print_followers(document)
 
 
 def print_followers(document: dict[str, Any]) -> None:
@@ -181,8 +182,10 @@ def print_followers(document: dict[str, Any]) -> None:
 
 def summary(document: dict[str, Any]) -> dict[str, object]:
     """The node's place in a line."""
-    leader = f"{document['leader'] or 'not known'}, term {document['term']}"
-    return {"Site": f"{document['role']} (leader: {leader}), {len(document['followers'])} followers"}
+    text = f"{document['role']}, term {document['term']}"
+    if document["role"] == "leader":
+        return {"Site": f"{text}, {len(document['followers'])} followers"}
+    return {"Site": f"{text}, led by {document['leader'] or 'nobody known'}"}
 
 
 def _tell(document: dict[str, Any], as_json: bool) -> None:
