@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("podman", "podman-compose", "runc", "catatonit", "debootstrap")
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/libexec/podman", "/usr/lib/podman"))
-PROJECT = "mra-lab"
+PROJECT = f"mra-lab-{os.getpid()}"
 PODMAN = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]

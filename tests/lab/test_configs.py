@@ -286,7 +286,17 @@ NODE_SERVICES = [name for name, service in SERVICES.items() if service["command"
 @pytest.mark.parametrize("node", NODE_SERVICES)
 def test_a_node_gets_its_customers_token_and_the_authority_and_nothing_else_of_the_saas(node: str) -> None:
     volumes = {mount.split(":")[0] for mount in SERVICES[node]["volumes"] if not mount.startswith(".")}
-    assert volumes == {node, f"{node}-token", "ca"}
+    assert volumes == {node, f"{node.partition('-')[0]}-token", "ca"}
+    assert SERVICES[node]["hostname"] == node, "a node is called as its host"
+
+
+def test_the_site_of_the_containers_is_the_one_that_the_rules_name() -> None:
+    rules = tomllib.loads((LAB / "containers" / "rules.toml").read_text())
+    site = rules["customers"]["acme"]["sites"]["berlin"]
+    assert site["leader"] in NODE_SERVICES
+    assert set(site["buses"]) <= set(NODE_SERVICES)
+    assert "site" in SERVICES[site["leader"]]["networks"]
+    assert "board acme berlin" in (LAB / "containers" / "desk").read_text()
 
 
 def test_containers_publish_on_loopback_only() -> None:
