@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from mra.cli import show
 from mra.cli.options import json_option
 from mra.cli.saas_access import Reach, access_options, with_session
+from mra.cli.saas_token import ledger_of
 from mra.errors import BadInput
 
 if TYPE_CHECKING:
@@ -39,13 +41,14 @@ def site() -> None:
 def site_lead(reach: Reach, as_json: bool, customer: str, name: str, node: str, term: int | None) -> None:
     """Have NODE lead SITE of CUSTOMER in a new term.
 
-    NODE has to be one that may lead. All others leave the leader before it alone from then on, also when it was away
-    and comes back.
+    NODE has to be one that may lead, which is checked with the directory of the SaaS at hand. All others leave the
+    leader before it alone from then on, also when it was away and comes back.
 
     \b
     Example:
       mra saas site lead acme berlin n2
     """
+    from mra.provisioner.records import check_may_lead
     from mra.saas.config import get, put
     from mra.saas.registry import check_node, check_site
     from mra.site.orders import FIRST_TERM, HIGHEST_TERM, leader_key, read_order, write_order
@@ -53,6 +56,9 @@ def site_lead(reach: Reach, as_json: bool, customer: str, name: str, node: str, 
 
     account, key = reach.customer(customer), leader_key(check_site(name))
     check_node(node)
+    if reach.home is not None:  # the service's ledger lies there
+        with closing(ledger_of(reach)) as ledger:
+            check_may_lead(ledger, account, node, name)
 
     async def lead(session: Session) -> Term:
         entry = await get(session, account, key)

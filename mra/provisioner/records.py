@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from mra.enrol.messages import Grant
 from mra.errors import Refused
 from mra.outbox.transaction import transaction
 
@@ -49,6 +52,20 @@ def nodes(connection: Connection, customer: str | None = None) -> list[dict[str,
         "FROM node WHERE ? IS NULL OR customer = ? ORDER BY customer, identity",
         (customer, customer),
     )
+
+
+def check_may_lead(connection: Connection, account: str, name: str, site: str) -> None:
+    """Raises Refused for a node that has nothing to lead that site with: then nobody would."""
+    found = connection.execute("SELECT answer FROM node WHERE account = ? AND name = ?", (account, name)).fetchone()
+    if found is None:
+        raise Refused(f"There is no node {name} of this customer: `mra saas node ls` lists those it has.")
+    granted = msgspec.json.decode(found[0], type=Grant).site
+    if granted is None or granted.name != site:
+        raise Refused(f"{name} is not in site {site[:64]}: name one of its nodes.")
+    if not granted.certificate:
+        raise Refused(
+            f"{name} may not lead site {site}: give it a bus in the rules, `mra provision renew` there, and repeat."
+        )
 
 
 def waiting(connection: Connection) -> list[dict[str, Any]]:

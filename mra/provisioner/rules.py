@@ -19,7 +19,8 @@ What is said for a role counts more than what is said for its site, that more th
 that more than what is said for all. The file is read again for every node. Without a file every node is enrolled with
 an empty configuration; a node whose token names a site that is not there is looked at again later.
 
-A site's first leader has term 1. `mra saas site lead` names a later one; to write it here as well, give its `term`.
+Nodes are called as `mra saas node ls` names them. A site's first leader has term 1. `mra saas site lead` names a later
+one; to write it here as well, give its `term`.
 """
 
 from __future__ import annotations

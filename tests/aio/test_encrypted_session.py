@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,3 +69,14 @@ async def test_connecting_ends_within_a_bound_where_nothing_comes_back(
         with trio.fail_after(30), pytest.RaisesGroup(LinkLost, flatten_subgroups=True):
             async with open_session(access):
                 raise AssertionError("not reached")
+
+
+async def test_a_relay_leads_to_the_server_that_the_certificate_names_and_to_no_other(tmp_path: Path) -> None:
+    async with open_encrypted(tmp_path) as (access, proxy):
+        by_relay = replace(access, urls=("tls://127.0.0.1:1",), via=("localhost:1", f"localhost:{proxy.port}"))
+        with trio.fail_after(30):
+            async with open_session(by_relay) as session:
+                assert b'"seq":1' in (await session.request(SUBJECT, b"{}", patience=10)).body
+            with pytest.RaisesGroup(pytest.RaisesExc(LinkLost, match="certificate"), flatten_subgroups=True):
+                async with open_session(replace(by_relay, urls=("tls://saas.example:1",))):
+                    raise AssertionError("not reached")

@@ -126,6 +126,10 @@ async def test_a_site_enrolled_once_works_on_without_saas_and_provisioner_and_ch
         await site.produce(20)
         await site.until("n3", lambda status: not any(lane["waiting"] for lane in status["lanes"].values()))
         await saas.start()
+        for wrong, complaint in (("n3", "may not lead"), ("n9", "no node n9")):
+            assert complaint in (await saas.fail("site", "lead", "acme", SITE, wrong))[1]
+        assert "not in site" in (await saas.fail("site", "lead", "acme", "munich", "n2"))[1]
+        assert "term 1" in (await saas.fail("site", "lead", "acme", SITE, "n2", "--term", "1"))[1]
         await saas.mra("site", "lead", "acme", SITE, "n2")
         for name, role in (("n1", "former"), ("n2", "leader"), ("n3", "follower")):
             await site.until(
