@@ -49,6 +49,9 @@ class Customers(Protocol):
     def issue(self, name: str, node: str, user: str, *, now: float, expires: int | None) -> str:
         """A NATS token for the user key of a node. Raises Refused for a node that is denied."""
 
+    def record_user(self, name: str, node: str, user: str) -> frozenset[str]:
+        """Record a key that a node has beside its own, for when it is denied; all keys of the customer's that are."""
+
     def site_seed(self, name: str, site: str) -> bytes:
         """What the authority of a site is made from, always the same. Raises Refused, BadInput for a wrong name."""
 

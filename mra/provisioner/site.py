@@ -44,7 +44,8 @@ def grant_site(
         return None
     listen, until = configuration.get("site.listen", ""), expires + GRACE
     try:
-        authority = Authority(customers.site_seed(customer, site))
+        revoked = customers.record_user(customer, name, statement.bus_user)
+        authority = Authority(customers.site_seed(customer, site), revoked)
         granted = SiteGrant(
             name=site,
             authority=authority.certificate,

@@ -197,14 +197,29 @@ class Registry:
         except Refused as error:
             raise BadInput(f"{file} holds no seed: restore it from a backup.") from error
 
+    def record_user(self, name: str, node: str, user: str) -> frozenset[str]:
+        """Record a further key of a node, so that denying the node revokes it; return all keys that are revoked.
+
+        Raises Refused for an unknown customer, BadInput for a wrong name or key.
+        """
+        check_node(node)
+        nkey.check_public(user, Kind.USER)
+        with self._directory.locked():
+            customer = self.get(name)
+            self._record(customer, node, user)
+            return frozenset(self._revoked(customer))
+
     def claims(self, customer: Customer) -> Claims:
         """What the customer's account shall be on the server."""
-        keys = {key for node in customer.denied_nodes for key in self._users(customer, node)}
         backend = self._directory.charter().accounts[BACKEND]
         return accounts.customer(
             customer.name, customer.account, customer.signer, backend=backend, limits=customer.limits,
-            suspended=customer.suspended, revoked=keys | set(customer.denied_users),
+            suspended=customer.suspended, revoked=self._revoked(customer),
         )  # fmt: skip
+
+    def _revoked(self, customer: Customer) -> set[str]:
+        keys = {key for node in customer.denied_nodes for key in self._users(customer, node)}
+        return keys | set(customer.denied_users)
 
     def _signer(self, customer: Customer) -> KeyPair:
         return read_key(self._folder / customer.name / "signing.seed", Kind.ACCOUNT)

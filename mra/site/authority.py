@@ -6,8 +6,9 @@ the site's nodes alone, with the SaaS or without.
     authority --certificate--> a node's bus (TLS)
               --operator JWT--> account JWT --user JWT--> a node, under its own name
 
-A node's bus takes any user of the account: it needs no list of nodes. The user that leads may come from the bus's own
-machine only, so one node that may lead cannot pose as the leader on another's bus.
+A node's bus takes any user of the account: it needs no list of nodes, only that of the revoked, which the account JWT
+holds. The user that leads may come from the bus's own machine only, so one node that may lead cannot pose as the leader
+on another's bus.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mra.tokens.claims import Limits, Permissions
 from mra.tokens.nkey import KeyPair, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 _FIRST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)  # for nodes whose clock is late
 _LAST = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
@@ -38,9 +39,9 @@ _LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 
 class Authority:
-    """The authority of one site, from its 32-byte seed."""
+    """The authority of one site, from its 32-byte seed. Its buses refuse the users whose keys are `revoked`."""
 
-    def __init__(self, seed: bytes) -> None:
+    def __init__(self, seed: bytes, revoked: Collection[str] = ()) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(_derive(seed, b"mra site authority v1"))
         self._account = KeyPair(Kind.ACCOUNT, _derive(seed, b"mra site account v1"))
         operator = KeyPair(Kind.OPERATOR, _derive(seed, b"mra site operator v1"))
@@ -52,8 +53,9 @@ class Authority:
         accounts = {"site": self._account.public, "system": system}
         self.certificate = self._sign(self._name, self._key.public_key(), _LAST, is_authority=True)
         self.operator = nats.encode(own, operator, _SIGNED_AT)
+        until = dict.fromkeys(sorted(revoked), int(_LAST.timestamp()))
         self.accounts = tuple(
-            nats.encode(claims.account(name, public, limits=Limits()), operator, _SIGNED_AT)
+            nats.encode(claims.account(name, public, limits=Limits(), revocations=until), operator, _SIGNED_AT)
             for name, public in accounts.items()
         )
 

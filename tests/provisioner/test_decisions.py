@@ -57,6 +57,9 @@ class Customers:
     def issue(self, name: str, node: str, user: str, *, now: float, expires: int | None) -> str:
         return nats.encode(claims.scoped_user(node, user, account=self.account, expires=expires), SIGNER, now)
 
+    def record_user(self, name: str, node: str, user: str) -> frozenset[str]:
+        return frozenset()
+
     def site_seed(self, name: str, site: str) -> bytes:
         return hashlib.sha256(f"{name} {site}".encode()).digest()
 

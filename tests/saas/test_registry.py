@@ -170,3 +170,13 @@ def test_a_site_has_one_seed_whoever_asks_first_and_no_other_site_has_it(registr
     for wrong in ("..", "a/b", "", "a" * 65):
         with pytest.raises(BadInput, match="name of a site"):
             registry.site_seed("acme", wrong)
+
+
+def test_denying_a_node_revokes_its_other_keys_too(registry: Registry) -> None:
+    registry.add("acme", None, NOW)
+    first, second = user(), user()
+    assert registry.record_user("acme", "n1", first) == frozenset()
+    registry.record_user("acme", "n2", second)
+    registry.change("acme", lambda customer: msgspec.structs.replace(customer, denied_nodes=("n1",)))
+    assert registry.record_user("acme", "n2", second) == {first}
+    assert set(registry.claims(registry.get("acme")).nats["revocations"]) == {first}

@@ -29,6 +29,9 @@ LEADS = {"site.name": "berlin", "site.listen": "10.0.0.1:9222", "site.hosts": "n
 class OneSeed:
     """Customers as far as sites ask."""
 
+    def record_user(self, name: str, node: str, user: str) -> frozenset[str]:
+        return frozenset()
+
     def site_seed(self, name: str, site: str) -> bytes:
         return SEED
 
@@ -46,6 +49,13 @@ def test_an_authority_is_the_same_whenever_it_is_made() -> None:
     assert (first.certificate, first.operator, first.accounts) == (again.certificate, again.operator, again.accounts)
     assert first.certificate != other.certificate
     assert not {*first.accounts} & {*other.accounts}
+
+
+def test_the_revoked_are_all_that_changes_in_what_a_bus_believes() -> None:
+    plain, strict = Authority(SEED), Authority(SEED, [USER.public])
+    assert (strict.certificate, strict.operator) == (plain.certificate, plain.operator)
+    assert [*nats.decode(strict.accounts[0]).nats["revocations"]] == [USER.public]
+    assert Authority(SEED, []).accounts == plain.accounts
 
 
 @pytest.mark.parametrize(("seed", "host", "is_taken"), [

@@ -181,3 +181,23 @@ async def test_a_node_that_cannot_reach_the_saas_enrols_and_renews_through_its_l
                     await trio.sleep(0.1)
         await site.produce(10)
         assert await site.count_perfect() == 2 * 4 * 10
+
+
+async def test_a_node_that_is_denied_leaves_its_site_once_the_leader_has_heard_of_it(
+    saas: Tenancy, tmp_path: Path
+) -> None:
+    async with open_enrolled_site(saas, tmp_path) as site, provisioning(saas, "--validity", "60s"):
+        await site.start()
+        for name in site.nodes:
+            await site.until(name, lambda status: status["link"]["state"] == "connected")
+        await saas.mra("customer", "deny", "acme", "--node", "n2")
+        await site["n1"].mra("provision", "renew")
+        await site.until("n2", lambda status: status["link"]["state"] == "down")
+        assert isinstance(await refusal(on_bus(site, identity(site, "n2"), "n2")), CredentialsRefused)
+        await site.produce(10)
+        await site.until("n3", lambda status: not any(lane["waiting"] for lane in status["lanes"].values()))
+        assert (await site["n2"].status())["lanes"]["events"]["waiting"] >= 10
+        await saas.mra("customer", "allow", "acme", "--node", "n2")
+        await site["n1"].mra("provision", "renew")
+        await site.until("n2", lambda status: status["link"]["state"] == "connected")
+        assert await site.count_perfect() == 3 * 4 * 10
