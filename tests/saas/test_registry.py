@@ -88,7 +88,7 @@ def test_a_token_issued_while_its_node_is_denied_is_refused_or_revoked(registry:
             return
 
     assert at_once(8, race) == []
-    revoked = registry.claims(registry.get("acme")).nats["revocations"]
+    revoked = registry.claims(registry.get("acme")).nats.get("revocations", {})  # none, if every one was refused
     assert {nats.decode(token).subject for token in issued} == set(revoked)
 
 
