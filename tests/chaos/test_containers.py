@@ -30,9 +30,9 @@ mra saas plugins publish acme /tmp/signed.json
 """
 
 
-@pytest.fixture
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Containers]:
-    async with open_containers(tmp_path_factory.mktemp("containers")) as running:
+@pytest.fixture(params=["nats", "nats nats-2 nats-3"], ids=["single", "cluster"])
+async def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Containers]:
+    async with open_containers(tmp_path_factory.mktemp("containers"), request.param.split()) as running:
         yield running
 
 

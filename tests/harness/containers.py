@@ -19,7 +19,7 @@ from tests.harness.ports import free_port
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("podman", "podman-compose", "runc", "catatonit", "debootstrap")
@@ -47,9 +47,11 @@ def missing() -> str | None:
 
 
 class Containers:
-    """The running project of `lab/compose.yaml`."""
+    """The running project of `lab/compose.yaml`; with `servers` more than one also of `compose.cluster.yaml`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, servers: Sequence[str]) -> None:
+        cluster = ["-f", "lab/compose.cluster.yaml"] if len(servers) > 1 else []
+        self._files = ["-f", "lab/compose.yaml", *cluster]
         configuration = directory / "containers.conf"
         configuration.write_text(PODMAN)
         self.environment = os.environ | {
@@ -57,6 +59,8 @@ class Containers:
             "CONTAINERS_CONF": str(configuration),
             "MRA_LAB_HTTPD": "localhost/mra-lab-httpd",
             "MRA_LAB_PORT": str(free_port()),
+            "MRA_LAB_SERVERS": " ".join(servers),
+            "MRA_LAB_REPLICAS": str(len(servers)),
         }
 
     async def run(self, *command: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
@@ -70,7 +74,7 @@ class Containers:
 
     async def compose(self, *words: str) -> None:
         """`podman-compose WORDS`."""
-        await self.run("podman-compose", "-p", PROJECT, "-f", "lab/compose.yaml", *words)
+        await self.run("podman-compose", "-p", PROJECT, *self._files, *words)
 
     async def down(self) -> None:
         """Remove containers and networks, and the volumes too, which old versions of podman-compose leave behind."""
@@ -127,9 +131,9 @@ def container(service: str) -> str:
 
 
 @asynccontextmanager
-async def open_containers(directory: Path) -> AsyncIterator[Containers]:
+async def open_containers(directory: Path, servers: Sequence[str] = ("nats",)) -> AsyncIterator[Containers]:
     """Images made, and the whole project up for the length of the block; nothing of it is left behind."""
-    containers = Containers(directory)
+    containers = Containers(directory, servers)
     await containers.run("lab/containers/images")
     await containers.down()
     try:

@@ -307,7 +307,7 @@ def test_containers_publish_on_loopback_only() -> None:
 
 def test_containers_reach_the_server_by_the_name_that_its_certificate_bears() -> None:
     desk = (LAB / "containers" / "desk").read_text()
-    assert "authority.py /lab/var/tls nats artifacts" in desk
+    assert "authority.py /lab/var/tls $MRA_LAB_SERVERS artifacts" in desk
     assert {"nats", "artifacts"} <= SERVICES.keys()
     for service in ("desk", "provisioner"):
         assert SERVICES[service]["environment"]["MRA_SAAS_SERVER"] == "tls://nats:4222"
