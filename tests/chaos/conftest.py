@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
+from lab.plugins.authority import Authority
+from lab.plugins.server import ArtifactServer
 from tests.harness import disks
 from tests.harness.disks import LoopDisk, open_disk
 from tests.harness.proxy import Proxy, open_proxy
@@ -15,6 +18,19 @@ from tests.harness.site import Site, open_site
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+
+@pytest.fixture
+async def artifacts(tmp_path: Path) -> AsyncIterator[tuple[ArtifactServer, Path]]:
+    """The vendor's HTTPS server, and the authority that its certificate is from."""
+    authority = Authority.new(tmp_path / "tls")
+    (tmp_path / "artifacts").mkdir()
+    server = ArtifactServer(tmp_path / "artifacts", authority.certificate)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, server.serve_forever)
+        yield server, authority.ca_file
+        await trio.to_thread.run_sync(server.shutdown)
+        server.server_close()
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from lab.plugins.authority import Authority
-from lab.plugins.server import ArtifactServer
 from mra.cli.saas_plugins import public_half
 from tests.chaos.ending import drained, until
 from tests.harness.counting import STREAM_OF
@@ -28,6 +26,8 @@ from tests.harness.tenancy import Tenancy, open_tenancy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from lab.plugins.server import ArtifactServer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 NODES = ("n1", "n2", "n3")
@@ -100,20 +100,6 @@ class Vendor:
         assert verified["complete"], verified
         return sum(found.delivered for found in counts.values())
 
-    async def publish_greeter(self, customer: str, artifacts: ArtifactServer) -> None:
-        """Pack, sign and publish the lab's plugin for one customer."""
-        listed, signed = self.directory / "plugins.json", self.directory / "signed.json"
-        packed = await self.saas.mra(
-            "plugins", "pack", str(ROOT / "lab/plugins/greeter"), "--into", str(artifacts.root),
-            "--base-url", artifacts.url(),
-        )  # fmt: skip
-        listed.write_text(packed)
-        seed = self.directory / "signer.seed"
-        seed.write_text((ROOT / "lab/plugins/signer.seed").read_text())
-        seed.chmod(0o600)
-        await self.saas.mra("plugins", "sign", "--seed", str(seed), str(listed), "--output", str(signed))
-        await self.saas.mra("plugins", "publish", customer, str(signed))
-
     async def greeted(self, customer: str) -> set[str]:
         """Nodes of a customer whose `greeter` has said something."""
         subject = f"machine_room.events.{self.saas.customer(customer).account}.machine.watcher.exec.state"
@@ -130,19 +116,6 @@ async def connected(site: Site, seconds: float = 60) -> None:
                 if (await site.status())["link"]["state"] == "connected":
                     return
             await trio.sleep(0.05)
-
-
-@pytest.fixture
-async def artifacts(tmp_path: Path) -> AsyncIterator[tuple[ArtifactServer, Path]]:
-    """The vendor's HTTPS server, and the authority that its certificate is from."""
-    authority = Authority.new(tmp_path / "tls")
-    (tmp_path / "artifacts").mkdir()
-    server = ArtifactServer(tmp_path / "artifacts", tmp_path / "tls" / "server.pem")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.to_thread.run_sync, server.serve_forever)
-        yield server, authority.ca_file
-        await trio.to_thread.run_sync(server.shutdown)
-        server.server_close()
 
 
 @pytest.fixture
@@ -176,7 +149,7 @@ async def test_customers_come_are_cut_off_and_go_and_nobody_else_notices(
         await vendor.enrol("globex", machines=machines)
         await vendor.produce("acme", "globex")
 
-        await vendor.publish_greeter("acme", server)
+        await vendor.saas.publish("acme", ROOT / "lab/plugins/greeter", server, vendor.directory)
         with trio.fail_after(60):
             while await vendor.greeted("acme") != set(NODES):  # noqa: ASYNC110 - a stream of another process
                 await trio.sleep(0.1)

@@ -18,7 +18,7 @@ from mra.tokens import creds
 from mra.tokens.nkey import KeyPair, Kind
 from tests.harness.ports import free_port
 from tests.harness.processes import Child
-from tests.harness.saas import ASK_AGAIN_SECONDS, READY_SECONDS, nats_server
+from tests.harness.saas import ASK_AGAIN_SECONDS, LAB, READY_SECONDS, nats_server
 from tests.harness.wire import Wire, WireError, open_proven_wire
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from lab.plugins.server import ArtifactServer
     from mra.saas.registry import Customer
     from tests.harness.protocol import Info
 
 
+SIGNER = LAB / "plugins" / "signer.seed"
 _AT_HOME = (("plugins", "pack"), ("plugins", "sign"))  # they ask no server
 
 
@@ -76,6 +78,17 @@ class Tenancy:
         code, out = await trio.to_thread.run_sync(self.run, *words)
         assert code != 0, out
         return code, out
+
+    async def publish(self, customer: str, source: Path, artifacts: ArtifactServer, scratch: Path) -> None:
+        """Pack a machine for the HTTPS server, sign the list that names it with the lab's key, and publish that."""
+        listed, signed, seed = scratch / "plugins.json", scratch / "signed.json", scratch / "signer.seed"
+        listed.write_text(
+            await self.mra("plugins", "pack", str(source), "--into", str(artifacts.root), "--base-url", artifacts.url())
+        )
+        seed.write_text(SIGNER.read_text())
+        seed.chmod(0o600)
+        await self.mra("plugins", "sign", "--seed", str(seed), str(listed), "--output", str(signed))
+        await self.mra("plugins", "publish", customer, str(signed))
 
     async def start(self) -> None:
         """Start the server; returns when the backend can connect."""
