@@ -26,7 +26,8 @@ cp /lab/plugins/signer.seed /tmp/signer.seed && chmod 600 /tmp/signer.seed
 cp -r /lab/plugins/greeter /tmp/greeter
 mra saas plugins pack /tmp/greeter --into /lab/var/artifacts --base-url https://artifacts:8443 >/tmp/plugins.json
 mra saas plugins sign --seed /tmp/signer.seed /tmp/plugins.json --output /tmp/signed.json
-mra saas plugins publish acme /tmp/signed.json
+# The containers' name server may take its time; "not possible just now" is exit code 75.
+until mra saas plugins publish acme /tmp/signed.json; do [ $? -eq 75 ]; sleep 1; done
 """
 
 
