@@ -17,6 +17,7 @@ from mra.machines.durations import parse_go
 from mra.saas import governors as desk
 from tests.harness.ports import free_port
 from tests.harness.saas import LAB, Saas
+from tests.harness.wire import ApiError
 
 pytestmark = pytest.mark.chaos
 LONG = parse_go("60s")
@@ -42,8 +43,14 @@ async def cluster(tmp_path):
             for node in nodes:
                 nursery.start_soon(node.start)
         definition = json.loads((LAB / "streams" / f"{STREAM}.json").read_text()) | {"num_replicas": 3}
-        async with nodes[0].connect() as wire:
-            await wire.ask(f"$JS.API.STREAM.CREATE.{STREAM}", definition)
+        with trio.fail_after(60):
+            while True:
+                try:
+                    async with nodes[0].connect() as wire:
+                        await wire.ask(f"$JS.API.STREAM.CREATE.{STREAM}", definition)
+                    break
+                except ApiError:  # a peer that has just started counts as offline for a moment
+                    await trio.sleep(0.1)
         yield nodes
 
 

@@ -69,7 +69,9 @@ class EnrolledSite:
             while True:  # rows move from one node to another, so all have to be empty in one round after another
                 for name in self.nodes:
                     await self.until(name, _is_empty)
-                if all([_is_empty(await node.status()) for node in self.nodes.values()]):
+                # Twice, because a row may move from a table to another between two looks at the same node.
+                rounds = [_is_empty(await node.status()) for _ in range(2) for node in self.nodes.values()]
+                if all(rounds):
                     break
         accepted = frozenset[Row]().union(*(site.accepted() for site in self.nodes.values()))
         stored = [row for body in await self._stored() if (row := Row.from_body(body)) in accepted]

@@ -56,7 +56,10 @@ class Nodes:
             while True:
                 for name in names or self.sites:
                     await self.sites[name].wait_drained()
-                if not await self._open(names or tuple(self.sites)):
+                # Twice: a row may move on between two looks, from a node to the next or from a table to another.
+                if not await self._open(names or tuple(self.sites)) and not await self._open(
+                    names or tuple(self.sites)
+                ):
                     return
                 await trio.sleep(0.05)
 
