@@ -63,6 +63,10 @@ async def test_the_stack_enrols_deploys_is_cut_off_and_delivers_everything(stack
     listed = await stack.document("desk", "mra", "saas", "node", "ls")
     assert {each["identity"]: each["customer"] for each in listed} == NODES
 
+    customers = await stack.document("desk", "mra", "saas", "customer", "ls")
+    limits = {each["name"]: each["limits"]["connections"] for each in customers}
+    assert limits["globex"] == 4 < limits["acme"], "one customer is locked down"
+
     await stack.inside("desk", "sh", "-c", PUBLISH)
     for node in SITE:
         await stack.until(runs_greeter, node, "mra", "machines", "ls")
