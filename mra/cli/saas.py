@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 
 from mra.cli import show
 from mra.cli.options import json_option
-from mra.cli.saas_access import Reach, access_options, with_session
+from mra.cli.saas_access import Reach, access_options, in_rounds, with_session
 from mra.cli.saas_config import config
 from mra.cli.saas_customers import customer
 from mra.cli.saas_governors import governors
@@ -24,8 +23,6 @@ from mra.cli.saas_site import site
 from mra.cli.saas_token import token
 from mra.cli.saas_usage import guard, usage
 from mra.cli.saas_watch import events, nodes
-from mra.errors import Unavailable
-from mra.units import parse_duration
 
 if TYPE_CHECKING:
     from mra.aio.session import Session
@@ -145,22 +142,14 @@ def streams_tidy(reach: Reach, as_json: bool, every: str | None) -> None:
     """
     from mra.saas.streams import tidy
 
-    pause = None if every is None else parse_duration(every, "--every")
-    while True:
-        try:
-            removed = with_session(reach.access(), tidy)
-        except Unavailable as error:
-            if pause is None:
-                raise
-            click.echo(f"{error} It is tried again.", err=True)
+    def tidy_once() -> None:
+        removed = with_session(reach.access(), tidy)
+        if as_json:
+            show.print_json(removed)
         else:
-            if as_json:
-                show.print_json(removed)
-            else:
-                show.table(("Stream", "Checkpoints removed"), list(removed.items()), empty="No streams.")
-        if pause is None:
-            return
-        time.sleep(pause)
+            show.table(("Stream", "Checkpoints removed"), list(removed.items()), empty="No streams.")
+
+    in_rounds(every, tidy_once)
 
 
 @saas.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mra.errors import BadInput
+from mra.errors import BadInput, Unavailable
 from mra.groups import ungrouped
+from mra.units import parse_duration
 
 if TYPE_CHECKING:
     import ssl
@@ -205,3 +207,18 @@ def with_session(access: Access, work: Callable[[Session], Awaitable[T]]) -> T:
             return trio.run(main)
     except KeyboardInterrupt:
         raise click.Abort from None
+
+
+def in_rounds(every: str | None, work: Callable[[], None]) -> None:
+    """Do `work` once, or with a pause of `every` for ever; then a round that is not possible just now ends nothing."""
+    pause = None if every is None else parse_duration(every, "--every")
+    while True:
+        try:
+            work()
+        except Unavailable as error:
+            if pause is None:
+                raise
+            click.echo(f"{error} It is tried again.", err=True)
+        if pause is None:
+            return
+        time.sleep(pause)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import click
 
 from mra.cli import show
 from mra.cli.options import json_option
-from mra.cli.saas_access import Reach, access_options, with_session
+from mra.cli.saas_access import Reach, access_options, in_rounds, with_session
 from mra.cli.saas_customers import follow
-from mra.errors import Unavailable
-from mra.units import parse_duration
 
 if TYPE_CHECKING:
     from mra.saas.registry import Customer
@@ -65,23 +62,16 @@ def guard(reach: Reach, as_json: bool, every: str | None) -> None:
       mra saas customer limit acme --rows 1000000
       mra saas customer guard --every 10s
     """
-    pause = None if every is None else parse_duration(every, "--every")
-    while True:
-        try:
-            suspended = _round(reach)
-        except Unavailable as error:
-            if pause is None:
-                raise
-            click.echo(f"{error} It is tried again.", err=True)
+
+    def suspend_once() -> None:
+        suspended = _round(reach)
+        if as_json:
+            show.print_json_lines({"customer": one.name, "reason": one.reason} for one in suspended)
         else:
-            if as_json:
-                show.print_json_lines({"customer": one.name, "reason": one.reason} for one in suspended)
-            else:
-                for one in suspended:
-                    click.echo(f"{one.name} is suspended: {one.reason}.")
-        if pause is None:
-            return
-        time.sleep(pause)
+            for one in suspended:
+                click.echo(f"{one.name} is suspended: {one.reason}.")
+
+    in_rounds(every, suspend_once)
 
 
 def _round(reach: Reach) -> list[Customer]:
