@@ -102,7 +102,7 @@ def verify(token: str | bytes, *, issuers: Collection[str], now: float) -> Provi
     """What a token says, when one of `issuers` (hex keys) signed it and it is valid at `now`. Raises Refused."""
     parts = compact.split(token, _WHAT)
     provisioning = _read(parts)
-    if not any(_signed_by(issuer, parts) for issuer in issuers):
+    if not ed25519.is_by_any(issuers, parts.signed, parts.signature):
         raise Refused(f"This {_WHAT} is signed by nobody who may: ask the SaaS for one.")
     compact.check_window(_WHAT, now, not_before=provisioning.not_before, expires=provisioning.expires)
     return provisioning
@@ -126,14 +126,6 @@ def mint(provisioning: Provisioning, issuer: SigningKey, *, now: float, validity
     )  # fmt: skip
     body = {"cht": "", "chs": False, "chpd": False, **msgspec.to_builtins(claims)}  # Choria writes these always
     return compact.join({"alg": ALGORITHM, "typ": "JWT"}, msgspec.json.encode(body), issuer.sign)
-
-
-def _signed_by(issuer: str, parts: compact.Parts) -> bool:
-    try:
-        ed25519.verify(issuer, parts.signed, parts.signature)
-    except Refused:
-        return False
-    return True
 
 
 def _read(parts: compact.Parts) -> Provisioning:

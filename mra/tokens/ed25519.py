@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mra.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _HEX = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 
@@ -60,3 +64,14 @@ def verify(public: str, message: bytes, signature: bytes) -> None:
         Ed25519PublicKey.from_public_bytes(raw).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise Refused(f"The signature is not by {public}: what it signs was changed, or made by another.") from None
+
+
+def is_by_any(publics: Iterable[str], message: bytes, signature: bytes) -> bool:
+    """Whether the owner of one of the keys (hex) signed `message`; a text that is no key has signed nothing."""
+    for public in publics:
+        try:
+            verify(public, message, signature)
+        except Refused:
+            continue
+        return True
+    return False
