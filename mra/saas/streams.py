@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mra.errors import BadInput, Refused, Unavailable
+from mra.outbox.record import Lane
+from mra.uplink.subjects import kind_of, stream_of
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -152,11 +154,10 @@ async def _tidy_stream(session: Session, name: str) -> int:
 
 async def _piled_up(session: Session, name: str) -> list[str]:
     """Checkpoint subjects that hold more than one message. The server answers in pages."""
-    kind = (await call_api(session, f"STREAM.INFO.{name}"))["config"]["subjects"][0].split(".")[1]
     found: list[str] = []
     seen = 0
     while True:
-        asked = {"subjects_filter": f"machine_room.{kind}.*.checkpoint.*", "offset": seen}
+        asked = {"subjects_filter": "machine_room.*.*.checkpoint.*", "offset": seen}
         info = await call_api(session, f"STREAM.INFO.{name}", asked)
         subjects: dict[str, int] = info["state"].get("subjects") or {}
         found += [subject for subject, count in subjects.items() if count > 1]
@@ -167,9 +168,8 @@ async def _piled_up(session: Session, name: str) -> list[str]:
 
 async def purge_customer(session: Session, customer: str) -> None:
     """Remove every row and key of a customer, by its id. Raises Unavailable, Refused, LinkLost."""
-    kinds = {"EVENTS": "events", "NODES": "nodes", "SUBMISSION": "submit"}
-    filters = {f"MACHINE_ROOM_{name}": f"machine_room.{kind}.{customer}.>" for name, kind in kinds.items()}
-    filters["MACHINE_ROOM_GOVERNORS"] = f"machine_room.governors.{customer}.>"
+    filters = {stream_of(lane): f"machine_room.{kind_of(lane)}.{customer}.>" for lane in Lane}
+    filters[GOVERNORS_STREAM] = f"machine_room.governors.{customer}.>"
     filters["KV_CONFIG"] = f"$KV.CONFIG.{customer}.>"
     for stream, subject in filters.items():
         await call_api(session, f"STREAM.PURGE.{stream}", {"filter": subject})
