@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from mra import clock
+from mra import clock, events
 from mra.errors import MraError
-from mra.events import cloud_event
 from mra.log import logger
-from mra.outbox.record import new_id
 
 if TYPE_CHECKING:
     from mra.outbox.outbox import Outbox
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from mra.outbox.sqlite import Connection
 
 log = logger("agent")
-SOURCE: Final = "io.choria.lifecycle"
 COMPONENT: Final = "server"
 UNPROVISIONED: Final = "provision_mode_server"
 ALIVE_SECONDS: Final = 30 * 60.0
@@ -42,24 +39,9 @@ _VERSION: Final = "agent_version"  # in table `meta`: the version that ran last
 
 def lifecycle_event(type_: str, identity: str, wall_ns: int, component: str = COMPONENT, **extra: str) -> Draft:
     """One event; `extra` follows the keys that all types have."""
-    protocol = f"io.choria.lifecycle.v1.{type_}"
-    id_ = new_id()
-    data = {
-        "protocol": protocol,
-        "id": id_,
-        "identity": identity,
-        "component": component,
-        "timestamp": wall_ns // clock.NANOSECONDS,
-        **extra,
-    }
-    return cloud_event(
-        type_=protocol,
-        source=SOURCE,
-        identity=identity,
-        data=data,
-        wall_ns=wall_ns,
-        subject=f"lifecycle.event.{type_}.{component}",
-        id_=id_,
+    subject = f"{type_}.{component}"
+    return events.lifecycle_event(
+        type_, identity=identity, component=component, wall_ns=wall_ns, subject=subject, extra=extra
     )
 
 

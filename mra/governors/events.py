@@ -10,14 +10,11 @@ import re
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
-from mra.events import cloud_event
-from mra.outbox.record import new_id
+from mra.events import lifecycle_event
 
 if TYPE_CHECKING:
     from mra.outbox.record import Draft
 
-_SOURCE: Final = "io.choria.lifecycle"
-_PROTOCOL: Final = "io.choria.lifecycle.v1.governor"
 _NO_SUBJECT: Final = re.compile(r"[^A-Za-z0-9_-]+", re.ASCII)
 
 What = Literal["enter", "exit", "timeouts", "eviction"]
@@ -27,24 +24,11 @@ def governor_event(
     identity: str, component: str, governor: str, sequence: int, event: What, wall_ns: int | None = None
 ) -> Draft:
     """`component` is the machine that took, left or did not get a slot; `sequence` is 0 when there was none."""
-    wall_ns = time.time_ns() if wall_ns is None else wall_ns
-    id_ = new_id()
-    data = {
-        "protocol": _PROTOCOL,
-        "id": id_,
-        "identity": identity,
-        "component": component,
-        "timestamp": wall_ns // 10**9,
-        "governor": governor,
-        "sequence": sequence,
-        "event_type": event,
-    }
-    return cloud_event(
-        type_=_PROTOCOL,
-        source=_SOURCE,
+    return lifecycle_event(
+        "governor",
         identity=identity,
-        data=data,
-        wall_ns=wall_ns,
-        subject=f"lifecycle.event.governor.{_NO_SUBJECT.sub('_', component)}",
-        id_=id_,
+        component=component,
+        wall_ns=time.time_ns() if wall_ns is None else wall_ns,
+        subject=f"governor.{_NO_SUBJECT.sub('_', component)}",
+        extra={"governor": governor, "sequence": sequence, "event_type": event},
     )
