@@ -13,7 +13,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from mra.errors import StoreBroken
 from mra.outbox import drain, inspection, operator
@@ -22,6 +22,7 @@ from mra.outbox.record import Lane
 from mra.uplink import recovery
 from mra.uplink.reconcile import InStep
 from tests.fakes import Crash, FakeSaas
+from tests.model.life import Life
 from tests.uplink.site import ROOMY, Site, check_complete, check_stream
 
 EVENTS = Lane.EVENTS
@@ -31,7 +32,7 @@ TIGHT = OutboxSettings(
 )
 
 
-class ExactlyOnce(RuleBasedStateMachine):
+class ExactlyOnce(Life):
     """Random lives of one site."""
 
     @initialize(tight=st.booleans())
@@ -43,31 +44,6 @@ class ExactlyOnce(RuleBasedStateMachine):
     @rule(count=st.integers(1, 30))
     def accept(self, count: int) -> None:
         self.site.accept(count)
-
-    @rule()
-    def drain_quietly(self) -> None:
-        self.site.drain()
-
-    @rule(at=st.integers(0, 12), late=st.booleans())
-    def drain_until_the_link_breaks(self, at: int, late: bool) -> None:
-        self.site.drain(breaks_at=at, late=late)
-
-    @rule(at=st.integers(0, 8), late=st.booleans())
-    def drain_until_the_process_crashes(self, at: int, late: bool) -> None:
-        self.site.drain(crashes_at=at, late=late)
-
-    @rule()
-    def the_saas_is_backed_up(self) -> None:
-        self.backup = self.saas.snapshot()
-
-    @rule()
-    def the_saas_is_restored(self) -> None:
-        self.saas.restore(self.backup)
-
-    @rule()
-    def the_saas_is_wiped(self) -> None:
-        self.saas.wipe()
-        self.backup = self.saas.snapshot()
 
     @rule()
     def a_replica_lags(self) -> None:
@@ -97,14 +73,6 @@ class ExactlyOnce(RuleBasedStateMachine):
     @rule(takes=st.booleans())
     def the_saas_takes_batches_or_not(self, takes: bool) -> None:
         self.saas.atomic = takes
-
-    @rule(rows=st.sampled_from([2, 5, 1000]))
-    def the_saas_takes_batches_of(self, rows: int) -> None:
-        self.saas.most_rows = rows
-
-    @rule(size=st.sampled_from([400, 3000, 64 * 1024]))
-    def the_link_is_thin_or_not(self, size: int) -> None:
-        self.site.memory.pace.bytes = size
 
     @rule(full=st.booleans())
     def the_saas_is_full_or_not(self, full: bool) -> None:

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from mra.clock import NANOSECONDS, now
 from mra.errors import LinkLost, Refused
@@ -30,6 +30,7 @@ from mra.sealed.export import Sender, export_sealed
 from mra.sealed.keys import SealingSecret
 from mra.sealed.reading import open_sealed
 from tests.fakes import FakeLink, FakeSaas
+from tests.model.life import Life
 from tests.uplink.site import Site, check_stream
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ TIGHT = OutboxSettings(
 )  # fmt: skip
 
 
-class Sneakernet(RuleBasedStateMachine):
+class Sneakernet(Life):
     """Random lives of one site with a link and a courier."""
 
     @initialize()
@@ -102,44 +103,11 @@ class Sneakernet(RuleBasedStateMachine):
             assert self.site.state() == before
 
     @rule()
-    def drain_quietly(self) -> None:
-        self.site.drain()
-
-    @rule(at=st.integers(0, 12), late=st.booleans())
-    def drain_until_the_link_breaks(self, at: int, late: bool) -> None:
-        self.site.drain(breaks_at=at, late=late)
-
-    @rule(at=st.integers(0, 8), late=st.booleans())
-    def drain_until_the_process_crashes(self, at: int, late: bool) -> None:
-        self.site.drain(crashes_at=at, late=late)
-
-    @rule()
     def a_week_passes(self) -> None:
         self.weeks += 2
         stamp = now()
         later = stamp._replace(mono=stamp.mono + int(self.weeks * WEEK * NANOSECONDS))
         upkeep.shed_aged(self.site.outbox.connection, TIGHT, later)
-
-    @rule()
-    def the_saas_is_backed_up(self) -> None:
-        self.backup = self.saas.snapshot()
-
-    @rule()
-    def the_saas_is_restored(self) -> None:
-        self.saas.restore(self.backup)
-
-    @rule()
-    def the_saas_is_wiped(self) -> None:
-        self.saas.wipe()
-        self.backup = self.saas.snapshot()
-
-    @rule(rows=st.sampled_from([2, 5, 1000]))
-    def the_saas_takes_batches_of(self, rows: int) -> None:
-        self.saas.most_rows = rows
-
-    @rule(size=st.sampled_from([400, 3000, 64 * 1024]))
-    def the_link_is_thin_or_not(self, size: int) -> None:
-        self.site.memory.pace.bytes = size
 
     @rule(count=st.integers(1, 5), more=st.integers(0, 8))
     def a_copy_sends_files_too(self, count: int, more: int) -> None:
