@@ -20,6 +20,7 @@ pytestmark = [
 SITE = ("acme-1", "acme-2", "acme-3")  # the first leads
 NODES = {**dict.fromkeys(SITE, "acme"), "globex-1": "globex"}
 RECORDS = 200
+DOWNLOADED_SECONDS = 240  # a download that failed is begun again after the two minutes that `mra saas plugins pack` sets
 PUBLISH = """
 set -e
 cp /lab/plugins/signer.seed /tmp/signer.seed && chmod 600 /tmp/signer.seed
@@ -69,7 +70,7 @@ async def test_the_stack_enrols_deploys_is_cut_off_and_delivers_everything(stack
 
     await stack.inside("desk", "sh", "-c", PUBLISH)
     for node in SITE:
-        await stack.until(runs_greeter, node, "mra", "machines", "ls")
+        await stack.until(runs_greeter, node, "mra", "machines", "ls", seconds=DOWNLOADED_SECONDS)
     assert not runs_greeter(await stack.document("globex-1", "mra", "machines", "ls"))
 
     accepted = {node: await submit(stack, node, RECORDS) for node in NODES}

@@ -47,11 +47,9 @@ def missing() -> str | None:
 
 
 class Containers:
-    """The running project of `lab/compose.yaml`; with `servers` more than one also of `compose.cluster.yaml`."""
+    """The running project of `lab/compose.yaml`, with one server of the SaaS or several."""
 
     def __init__(self, directory: Path, servers: Sequence[str]) -> None:
-        cluster = ["-f", "lab/compose.cluster.yaml"] if len(servers) > 1 else []
-        self._files = ["-f", "lab/compose.yaml", *cluster]
         configuration = directory / "containers.conf"
         configuration.write_text(PODMAN)
         self.environment = os.environ | {
@@ -73,15 +71,16 @@ class Containers:
         return done
 
     async def compose(self, *words: str) -> None:
-        """`podman-compose WORDS`."""
-        await self.run("podman-compose", "-p", PROJECT, *self._files, *words)
+        """`podman-compose WORDS`. Debian's knows no profiles: whatever has one is started as well."""
+        await self.run("podman-compose", "-p", PROJECT, "-f", "lab/compose.yaml", *words)
 
     async def down(self) -> None:
-        """Remove containers and networks, and the volumes too, which old versions of podman-compose leave behind."""
+        """Remove containers, and the volumes and networks too, which old versions of podman-compose leave behind."""
         await self.compose("down", "--volumes")
-        named = await self.run("podman", "volume", "ls", "--quiet", "--filter", f"name={PROJECT}_")
-        if volumes := named.stdout.decode().split():
-            await self.run("podman", "volume", "rm", "--force", *volumes)
+        for kind in ("volume", "network"):
+            named = await self.run("podman", kind, "ls", "--quiet", "--filter", f"name={PROJECT}_")
+            if left := named.stdout.decode().split():
+                await self.run("podman", kind, "rm", "--force", *left)
 
     async def inside(self, service: str, *command: str, stdin: bytes = b"") -> str:
         """What a command prints in a service's container."""
@@ -106,7 +105,7 @@ class Containers:
                 except (ChildProcessError, json.JSONDecodeError) as error:
                     found = error
                 await trio.sleep(LOOK_AGAIN_SECONDS)
-        raise AssertionError(f"{service}: {' '.join(command)}: {found}\n{await self.logs(service, 'desk', 'nats')}")
+        raise AssertionError(f"{service}: {' '.join(command)}: {found}\n{await self.logs(service, 'desk', 'nats', 'artifacts')}")
 
     async def cut_off(self, service: str) -> None:
         """Take a container off the network."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 USER_AGENT: Final = f"Choria Archive Watcher (mra {__version__})"
 _MOST_REDIRECTS: Final = 5
+_RESOLVER_SECONDS: Final = 10.0  # after five a resolver asks again, or another server (resolv.conf(5)): let it
 _LATER: Final = frozenset({408, 425, 429})  # beside all of 5xx
 
 
@@ -190,7 +191,7 @@ async def _client(source: Source) -> httpx.AsyncClient:
         trust = await trio.to_thread.run_sync(_trust, source)
         return httpx.AsyncClient(
             verify=trust,
-            timeout=httpx.Timeout(source.timeout),
+            timeout=httpx.Timeout(source.timeout, connect=source.timeout + _RESOLVER_SECONDS),
             headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
         )
@@ -258,4 +259,7 @@ def _translated(fault: httpx.HTTPError, source: Source) -> Refused | Unavailable
         cause = cause.__cause__ or cause.__context__
     if isinstance(fault, httpx.UnsupportedProtocol):
         return BadInput(f"{source.shown} is no http or https address")
-    return Unavailable(f"{source.shown} broke off ({type(fault).__name__}: {fault or 'no reason'}); it goes on later")
+    reason = f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
+    if isinstance(fault, (httpx.ConnectError, httpx.ConnectTimeout)):
+        return Unavailable(f"{source.shown} is out of reach ({reason}); it is tried again later")
+    return Unavailable(f"{source.shown} broke off ({reason}); it goes on later")

@@ -19,9 +19,9 @@ LONGEST_ADDRESS = 4096
 class Source:
     """One download: an address, what opens it and how patient to be.
 
-    `timeout` bounds each connect, read and write in seconds, not their sum: a slow but steady link may be slow. Values
-    under five seconds are raised to five, as in section 3.4 of the reference. With `ca_file` only its authorities are
-    trusted; those of `extra_ca` are trusted beside the system's.
+    `timeout` bounds each read and write in seconds, and, beside what looking up the name takes, the connect; not their
+    sum: a slow but steady link may be slow. Values under five seconds are raised to five, as in section 3.4 of the
+    reference. With `ca_file` only its authorities are trusted; those of `extra_ca` are trusted beside the system's.
     """
 
     url: str

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import threading
 import time
 
@@ -297,6 +298,27 @@ async def test_a_server_that_stalls_is_left_after_its_timeout(fetch, artifacts, 
         mock_clock.jump(59)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(2)
+
+
+class LateResolver(trio.abc.HostnameResolver):
+    """Answers only after a question was lost and asked again, as a name server that starts anew."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002 - the interface's name
+        self.clock.jump(6)
+        await trio.lowlevel.checkpoint()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async def getnameinfo(self, sockaddr, flags):
+        raise NotImplementedError
+
+
+async def test_a_name_server_that_misses_one_question_does_not_end_a_download(fetch, artifacts, mock_clock):
+    trio.socket.set_custom_hostname_resolver(LateResolver(mock_clock))
+    named = artifacts.source().url.replace("127.0.0.1", "artifacts.test")
+    assert await fetch(Source(named, insecure=True), patience=ONCE) == CONTENT
 
 
 async def test_cancellation_removes_what_has_arrived(fetch, artifacts, tmp_path):
