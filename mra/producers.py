@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import trio
 from mra import status
 from mra.control import run_control
 from mra.facts import Newest, run_facts
+from mra.outbox import doubt
 from mra.submit import run_intake
 
 if TYPE_CHECKING:
@@ -123,5 +125,6 @@ async def _wake(outbox: Outbox) -> bool:
 
 async def _examine(outbox: Outbox) -> bool:
     await trio.lowlevel.checkpoint()
-    outbox.doubt()
+    with suppress(OSError):  # who complained makes the mark
+        doubt.raise_doubt(outbox.path)
     return True

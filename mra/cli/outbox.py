@@ -12,11 +12,10 @@ import click
 from mra import clock
 from mra.cli import show
 from mra.cli.options import LANE, config_option, json_option
-from mra.cli.outbox_access import SEQ, reading
+from mra.cli.outbox_access import SEQ, complain, reading
 from mra.cli.outbox_changes import adopt, drop, requeue, vacuum
 from mra.cli.outbox_export import export
 from mra.cli.outbox_sealed import exports, settle
-from mra.control import poke_daemon
 from mra.errors import BadInput
 from mra.outbox import inspection
 from mra.outbox.record import Lane
@@ -233,7 +232,7 @@ def verify(config: Path, as_json: bool) -> None:
     with reading(config) as connection, show.progress("Checking rows", enabled=not as_json) as report:
         findings = inspection.verify(connection, report)
     if any(finding.problem.startswith("SQLite: ") for finding in findings):
-        poke_daemon(read_settings(config, secrets=False).socket, "examine")
+        complain(read_settings(config, secrets=False))
     document: dict[str, Any] = {"ok": not findings, "findings": [vars(finding) for finding in findings]}
     if as_json:
         show.print_json(document)

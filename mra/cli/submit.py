@@ -226,7 +226,7 @@ def _accept(settings: Settings, groups: Iterable[list[Draft]]) -> Iterator[Recei
     from mra.outbox.opening import open_beside
     from mra.outbox.store import Request, accept
 
-    with reporting_damage(settings.socket), open_beside(settings.database, settings.outbox) as guest:
+    with reporting_damage(settings), open_beside(settings.database, settings.outbox) as guest:
         is_told = False
         for drafts in groups:
             [outcome] = accept(guest.connection, guest.path, [Request(drafts)], settings.outbox, now())

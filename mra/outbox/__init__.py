@@ -26,6 +26,7 @@ Modules, pure ones first:
     operator.py   what a person may change by hand
     pages.py      records straight from the pages of a file, where SQLite no longer finds them
     salvage.py    a damaged file becomes a new one, row by row; the old one is kept
+    doubt.py      whether somebody met damage that was not examined since
     ballast.py    disk space set aside, so that a full disk cannot stop the draining
     outbox.py     the Trio side: tickets, group commit, waking the uplink, mending
     service.py    the daemon's tasks: upkeep, other writers, reports of losses

@@ -16,7 +16,7 @@ from mra import clock
 from mra.aio.database import Database, open_database
 from mra.errors import MraError, StoreBroken
 from mra.log import logger
-from mra.outbox import inspection, salvage, sqlite, store
+from mra.outbox import doubt, inspection, salvage, sqlite, store
 from mra.outbox.ballast import Ballast
 from mra.outbox.opening import prepare
 from mra.outbox.record import Draft, Lane, Receipt
@@ -65,7 +65,6 @@ class Outbox:
         self._progress = trio.Event()
         self._mending = trio.Lock()
         self._generation = 0
-        self._is_doubted = False
 
     async def append(self, draft: Draft) -> Receipt:
         """Accept one record; returns after it is on disk. See `append_many`."""
@@ -144,23 +143,23 @@ class Outbox:
         """Set at the next unit that changes what is settled: take it, look, and wait for it, in this order."""
         return self._progress
 
-    def doubt(self) -> None:
-        """Somebody else says that the file is damaged; the next `examine` finds out."""
-        self._is_doubted = True
-
     async def examine(self) -> None:
-        """When the file is in doubt, look at it as it lies on the disk, and mend it where it is damaged.
+        """When the file is in doubt (doubt.py), look at it as it lies on the disk, and mend it where it is damaged.
 
         Our own connections may go on for long with pages that they remember, while every other process is refused.
+        The doubt lasts until that is done: when this is cancelled, or the file cannot be mended yet, it is looked at
+        again.
         """
-        if not self._is_doubted:
+        since = doubt.since(self.path)
+        if since is None:
             return
         generation = self._generation
         try:
             await trio.to_thread.run_sync(inspection.check_pages, self.path)
         except sqlite.Damaged as error:
-            await self._mend(error, generation)
-        self._is_doubted = False
+            if not await self._mend(error, generation):
+                return
+        doubt.dispel(self.path, since)
 
     async def wait_empty(self) -> None:
         """Wait until no lane has anything to send; parked rows and held lanes do not count."""
@@ -222,15 +221,16 @@ class Outbox:
             trio.lowlevel.reschedule(ticket.task)
             ticket.task = None
 
-    async def _mend(self, error: StoreBroken, generation: int) -> None:
+    async def _mend(self, error: StoreBroken, generation: int) -> bool:
         """Reopen the file after an error that may have left the connection's picture of it wrong; salvage damage.
 
-        When that fails too, the file stays closed, and the next unit tries again.
+        Return whether that was done. When it fails too, the file stays closed, and the next unit tries again.
         """
+        is_mended = False
         with trio.CancelScope(shield=True):
             async with self._mending:
                 if self._generation != generation or self._is_stopped:
-                    return
+                    return False
                 self._generation += 1
                 log.error("database failed, reopening it", error=str(error))
                 try:
@@ -240,9 +240,11 @@ class Outbox:
                         await _salvage(self.path)
                     await self._writer.reopen()
                     await self._reader.reopen()
+                    is_mended = True
                 except MraError as worse:
                     log.error("reopening the database failed", error=str(worse))
         self.wake()
+        return is_mended
 
 
 def _waiting(connection: Connection) -> int:

@@ -20,7 +20,7 @@ pytestmark = [
 SITE = ("acme-1", "acme-2", "acme-3")  # the first leads
 NODES = {**dict.fromkeys(SITE, "acme"), "globex-1": "globex"}
 RECORDS = 200
-DOWNLOADED_SECONDS = 240  # a download that failed is begun again after the two minutes that `mra saas plugins pack` sets
+DOWNLOADED_SECONDS = 240  # a download that failed begins again after the two minutes of `mra saas plugins pack`
 PUBLISH = """
 set -e
 cp /lab/plugins/signer.seed /tmp/signer.seed && chmod 600 /tmp/signer.seed

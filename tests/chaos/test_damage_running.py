@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from mra.outbox import doubt
 from mra.outbox.record import Lane
-from tests.chaos.ending import accept_more, accept_up_to, drained
+from tests.chaos.ending import accept_more, accept_up_to, drained, until
 from tests.harness.counting import count
 from tests.harness.ledger import LedgerWriter, Row
 from tests.harness.loaded_agent import PRODUCERS_PER_LANE
@@ -136,4 +137,6 @@ async def test_damage_under_load_costs_what_was_on_the_pages_and_no_more(kind: s
     lost = say(f"{hit} pages ({kind}) under load", await count(saas, site.accepted()), gone)
     assert lost <= gone, "what is missing is on record"
     assert list(site.state.glob("outbox.db.damaged-*")), "it was salvaged on the way"
+    # What `verify` found last is examined at the latest after the restart.
+    await until(lambda _: doubt.since(site.database) is None, site, 60)
     assert (await site.mra("outbox", "verify", check=False)).returncode == 0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mra.cli import outbox, outbox_access
-from mra.outbox import drain, inspection, operator
+from mra.cli import outbox_access
+from mra.outbox import doubt, drain, inspection, operator
 from mra.outbox.record import Lane
 from tests.outbox.desk import Desk
 
@@ -297,8 +297,7 @@ def test_a_damaged_page_is_a_sentence_and_the_daemon_hears_of_it(
     shell: Shell, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    for module in (outbox, outbox_access):
-        monkeypatch.setattr(module, "poke_daemon", lambda _, what="wake": told.append(what))
+    monkeypatch.setattr(outbox_access, "poke_daemon", lambda _, what="wake": told.append(what))
     with Desk.open(shell.database) as desk:
         desk.accept(LANE, *(bytes(1000) for _ in range(100)))
         drain.park(desk.connection, LANE, [1], "refused")
@@ -315,6 +314,7 @@ def test_a_damaged_page_is_a_sentence_and_the_daemon_hears_of_it(
         assert "is damaged" in done.complains(75)
     if words != ["vacuum"]:
         assert told == ["examine"]
+        assert doubt.since(shell.database), "for a daemon that starts later"
 
 
 def test_another_writer_is_waited_for_and_named_when_it_takes_too_long(shell: Shell, lived: Desk) -> None:

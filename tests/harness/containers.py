@@ -105,7 +105,8 @@ class Containers:
                 except (ChildProcessError, json.JSONDecodeError) as error:
                     found = error
                 await trio.sleep(LOOK_AGAIN_SECONDS)
-        raise AssertionError(f"{service}: {' '.join(command)}: {found}\n{await self.logs(service, 'desk', 'nats', 'artifacts')}")
+        said = await self.logs(service, "desk", "nats", "artifacts")
+        raise AssertionError(f"{service}: {' '.join(command)}: {found}\n{said}")
 
     async def cut_off(self, service: str) -> None:
         """Take a container off the network."""

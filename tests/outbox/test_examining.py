@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mra.outbox import inspection, sqlite
+from mra.errors import StoreBroken
+from mra.outbox import doubt, inspection, salvage, sqlite
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.record import Draft, Lane
 from tests.outbox.desk import SETTINGS
@@ -48,7 +51,7 @@ def kept(outbox: Outbox) -> list[Path]:
 
 
 async def test_a_sound_file_is_left_alone(outbox: Outbox) -> None:
-    outbox.doubt()
+    doubt.raise_doubt(outbox.path)
     await outbox.examine()
     assert kept(outbox) == []
     assert await outbox.read(rows) == 20
@@ -64,7 +67,7 @@ async def test_damage_on_the_disk_is_found_and_mended(outbox: Outbox) -> None:
     damage(outbox.path)
     with pytest.raises(sqlite.Damaged):
         inspection.check_pages(outbox.path)
-    outbox.doubt()
+    doubt.raise_doubt(outbox.path)
     await outbox.examine()
     assert kept(outbox)
     assert 0 < await outbox.read(rows) < 20
@@ -73,8 +76,52 @@ async def test_damage_on_the_disk_is_found_and_mended(outbox: Outbox) -> None:
 
 
 async def test_one_complaint_is_one_look(outbox: Outbox) -> None:
-    outbox.doubt()
+    doubt.raise_doubt(outbox.path)
     await outbox.examine()
     damage(outbox.path)
     await outbox.examine()
     assert kept(outbox) == []
+
+
+async def test_a_complaint_outlasts_the_daemon_that_did_not_get_to_it(outbox: Outbox, tmp_path: Path) -> None:
+    damage(outbox.path)
+    doubt.raise_doubt(outbox.path)
+    shutil.copytree(tmp_path, killed := tmp_path / "killed", ignore=shutil.ignore_patterns("killed"))
+    async with open_outbox(killed / "outbox.db", SETTINGS) as later:
+        await later.examine()
+        assert kept(later)
+        inspection.check_pages(later.path)
+        assert doubt.since(later.path) is None
+
+
+async def test_a_complaint_that_comes_during_the_look_is_looked_at_too(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk changes the file behind what was just looked at."""
+
+    def check(path: Path) -> None:
+        looked.append(path)
+        if len(looked) == 1:
+            os.utime(path.with_name("outbox.db.doubted"), ns=(1, 1))  # another moment, on any file system
+
+    looked: list[Path] = []
+    monkeypatch.setattr(inspection, "check_pages", check)
+    doubt.raise_doubt(outbox.path)
+    for _ in range(3):
+        await outbox.examine()
+    assert len(looked) == 2
+
+
+async def test_a_file_that_cannot_be_mended_yet_stays_in_doubt(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise StoreBroken(f"{path} cannot be salvaged: free disk space.")
+
+    damage(outbox.path)
+    doubt.raise_doubt(outbox.path)
+    with monkeypatch.context() as patched:
+        patched.setattr(salvage, "salvage", full)
+        await outbox.examine()
+    assert doubt.since(outbox.path) is not None
+    await outbox.examine()
+    assert kept(outbox)
+    assert doubt.since(outbox.path) is None
