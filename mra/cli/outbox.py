@@ -17,7 +17,7 @@ from mra.cli.outbox_changes import adopt, drop, requeue, vacuum
 from mra.cli.outbox_export import export
 from mra.cli.outbox_sealed import exports, settle
 from mra.errors import BadInput
-from mra.outbox import inspection
+from mra.outbox import inspection, verification
 from mra.outbox.record import Lane
 from mra.settings import read_settings
 from mra.units import show_duration, show_size
@@ -230,7 +230,7 @@ def verify(config: Path, as_json: bool) -> None:
       mra outbox verify --json
     """
     with reading(config) as connection, show.progress("Checking rows", enabled=not as_json) as report:
-        findings = inspection.verify(connection, report)
+        findings = verification.verify(connection, report)
     if any(finding.problem.startswith("SQLite: ") for finding in findings):
         complain(read_settings(config, secrets=False))
     document: dict[str, Any] = {"ok": not findings, "findings": [vars(finding) for finding in findings]}

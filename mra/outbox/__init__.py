@@ -12,25 +12,29 @@ operating-system crash and power loss, and leaves only because the SaaS holds it
 
 Modules, pure ones first:
 
-    record.py     Lane, Draft, Row, Receipt
-    policy.py     how a lane is bounded, what overflow does
-    sqlite.py     opening a connection the one right way; naming SQLite's errors
-    schema.py     migrations
-    opening.py    what may be opened: refuses foreign, newer and half-salvaged files before a byte changes
-    store.py      accept: rules and rows in one transaction
-    shedding.py   rows that go undelivered, by policy
-    drain.py      what the uplink does to rows: claim, settle, rewind, park
-    exports.py    rows that left in a sealed file, until the SaaS answers
-    upkeep.py     ages, replay window, bounds of the file
-    ledger.py     losses and audit
-    operator.py   what a person may change by hand
-    pages.py      records straight from the pages of a file, where SQLite no longer finds them
-    salvage.py    a damaged file becomes a new one, row by row; the old one is kept
-    doubt.py      whether somebody met damage that was not examined since
-    ballast.py    disk space set aside, so that a full disk cannot stop the draining
-    outbox.py     the Trio side: tickets, group commit, waking the uplink, mending
-    service.py    the daemon's tasks: upkeep, other writers, reports of losses
-    inspection.py questions for people: lanes, rows, verification
+    record.py       Lane, Draft, Row, Receipt
+    policy.py       how a lane is bounded, what overflow does
+    sqlite.py       opening a connection the one right way; naming SQLite's errors
+    schema.py       migrations
+    opening.py      what may be opened: refuses foreign, newer and half-salvaged files before a byte changes
+    store.py        accept: rules and rows in one transaction
+    bounds.py       how much may wait, and what gives way before a record is refused
+    shedding.py     rows that go undelivered, by policy
+    drain.py        what the uplink does to rows: claim, settle, rewind
+    parking.py      dead letters
+    exports.py      rows that left in a sealed file, until the SaaS answers
+    upkeep.py       ages, replay window, bounds of the file
+    ledger.py       losses and audit
+    operator.py     what a person may change by hand
+    pages.py        records straight from the pages of a file, where SQLite no longer finds them
+    salvage.py      a damaged file becomes a new one, row by row; the old one is kept
+    books.py        marks and counters that agree with what a salvage found
+    doubt.py        whether somebody met damage that was not examined since
+    ballast.py      disk space set aside, so that a full disk cannot stop the draining
+    outbox.py       the Trio side: tickets, group commit, waking the uplink, mending
+    service.py      the daemon's tasks: upkeep, other writers, reports of losses
+    inspection.py   questions for people: lanes, rows
+    verification.py whether pages, books and checksums are right
 
 Invariants:
   * per lane, `accepted = delivered + waiting + parked + shed` (a CHECK constraint, and `mra outbox verify` recounts);

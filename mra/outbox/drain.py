@@ -1,4 +1,4 @@
-"""What the uplink does to rows: read the next batch, claim it, settle it, park a row, go back.
+"""What the uplink does to rows: read the next batch, claim it, settle it, go back.
 
 A *claim* says that rows up to a mark may be in flight: no policy sheds them until the uplink knows what became of
 them. A *settlement* says that the SaaS provably holds everything up to a checkpoint.
@@ -7,7 +7,7 @@ them. A *settlement* says that the SaaS provably holds everything up to a checkp
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mra.clock import Stamp, now
 from mra.errors import Fenced
@@ -19,7 +19,7 @@ from mra.outbox.transaction import transaction
 from mra.outbox.upkeep import STRETCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from mra.outbox.lanes import LaneState
     from mra.outbox.sqlite import Connection
@@ -110,29 +110,24 @@ class Claim(NamedTuple):
 
 
 def advance(
-    connection: Connection, lane: Lane, *, settled: Settlement | None = None, claim: Claim | int | None = None
+    connection: Connection, lane: Lane, *, settled: Settlement | None = None, claim: Claim | None = None
 ) -> bool:
     """Settle a batch, claim another, or both, in one transaction; return whether the claim holds.
 
     It does not hold when one of its rows has left since it was read (superseded, shed, dropped, parked): read again
-    then, for that row must not be sent. A bare number claims whatever lies up to it.
+    then, for that row must not be sent.
     """
     holds = True
-    singly = isinstance(claim, Claim) and claim.singly
     with transaction(connection):
         here = lanes.load(connection, lane)
         if settled:
             _settle(connection, here, settled, now())
-        if isinstance(claim, Claim):
-            found = connection.execute(
-                f"SELECT count(*) FROM {here.table} WHERE seq > ? AND seq <= ?", (claim.after, claim.through_seq)
-            ).fetchone()[0]
-            holds = found == claim.rows
-            claim = claim.through_seq if holds else None
         if claim is not None:
-            here.claimed_through = max(here.claimed_through, claim)
-            if singly:
-                here.singly_through = max(here.singly_through, claim)
+            holds = count_between(connection, lane, claim.after, claim.through_seq) == claim.rows
+        if claim is not None and holds:
+            here.claimed_through = max(here.claimed_through, claim.through_seq)
+            if claim.singly:
+                here.singly_through = max(here.singly_through, claim.through_seq)
         here.save(connection)
     return holds
 
@@ -247,45 +242,3 @@ def hold(connection: Connection, lane: Lane, reason: str | None) -> None:
         here = lanes.load(connection, lane)
         here.held = reason
         here.save(connection)
-
-
-def park(connection: Connection, lane: Lane, seqs: Sequence[int], reason: str) -> int:
-    """Move rows to the dead letters with the reason; return how many moved."""
-    moved = 0
-    with transaction(connection):
-        here = lanes.load(connection, lane)
-        for seq in seqs:
-            row = connection.execute(f"SELECT {_KEPT} FROM {here.table} WHERE seq = ?", (seq,)).fetchone()
-            if row is None or seq <= here.settled_through:
-                continue
-            # Deleted first, so that the dead letter takes the pages that the row leaves: a full file parks too.
-            connection.execute(f"DELETE FROM {here.table} WHERE seq = ?", (seq,))
-            kept = _storable(row)
-            connection.execute(
-                f"INSERT INTO parked (lane, seq, reason, parked_wall, {_KEPT})"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (lane.value, seq, reason, now().wall, *kept),
-            )
-            here.waiting -= 1
-            here.parked += 1
-            here.waiting_bytes -= kept[0]
-            moved += 1
-        here.save(connection)
-    return moved
-
-
-_KEPT = "size, sum, wall, mono, boot, expires, id, subject, key, headers, body"
-
-
-def _storable(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The row as a strict table takes it; damage may have made a text of a number, or nothing of anything."""
-    *numbers, expires, id_, subject, key, headers, body = row
-    return (
-        *(number if isinstance(number, int) else 0 for number in numbers),
-        expires if isinstance(expires, int) else None,
-        id_ if isinstance(id_, str) else f"damaged: {id_!r}",
-        subject if isinstance(subject, str) else f"damaged: {subject!r}",
-        key if isinstance(key, str) else None,
-        headers if isinstance(headers, str) else None,
-        body if isinstance(body, bytes) else str(body).encode(),
-    )

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mra.clock import NANOSECONDS
-from mra.outbox import lanes, sqlite
+from mra.outbox import lanes
 from mra.outbox.elapsed import Elapsed
 from mra.outbox.record import Lane, Row, is_intact
-from mra.outbox.sqlite import Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mra.clock import Stamp
     from mra.outbox.sqlite import Connection
 
-_SLICE = 500
+SLICE = 500
 _SLICE_BYTES = 4 * 1024 * 1024
 
 
@@ -74,89 +71,7 @@ def file_report(connection: Connection, path: Path) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Finding:
-    """Something that `verify` found wrong."""
-
-    lane: str
-    problem: str
-
-
-def check_pages(path: Path) -> None:
-    """Raise Damaged when the file's pages, as they lie on the disk, contradict each other. Blocking."""
-    with closing(sqlite.connect_readonly(path)) as connection:
-        try:
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        except Error as error:
-            raise sqlite.translate(error, path) from error
-    if found != "ok":
-        raise sqlite.damaged(path, " ".join(found.split()))
-
-
-def verify(connection: Connection, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Finding]:
-    """Recount every lane against its counters and check every row's checksum; an empty list means all is well.
-
-    The recount sees one moment of a live database. Checksums are looked at in slices, so that a long check does not
-    hold up the log of a busy daemon. `progress(done, total)` is called now and then.
-    """
-    findings: list[Finding] = []
-    try:
-        findings += [
-            Finding("", f"SQLite: {row[0]}") for row in connection.execute("PRAGMA quick_check(10)") if row[0] != "ok"
-        ]
-        findings += _recount(connection)
-        findings += _check_rows(connection, progress)
-    except Error as error:
-        findings.append(Finding("", f"SQLite: {error}"))
-    return findings
-
-
-def _recount(connection: Connection) -> list[Finding]:
-    connection.execute("BEGIN")
-    try:
-        return [finding for lane in Lane for finding in _compare(connection, lanes.load(connection, lane))]
-    finally:
-        if connection.in_transaction:
-            connection.execute("COMMIT")
-
-
-def _compare(connection: Connection, state: lanes.LaneState) -> Iterator[Finding]:
-    waiting, waiting_bytes = connection.execute(
-        f"SELECT count(*), coalesce(sum(size), 0) FROM {state.table} WHERE seq > ?", (state.settled_through,)
-    ).fetchone()
-    name = (state.name.value,)
-    parked = connection.execute("SELECT count(*) FROM parked WHERE lane = ?", name).fetchone()[0]
-    shed = connection.execute("SELECT coalesce(sum(count), 0) FROM loss WHERE lane = ?", name).fetchone()[0]
-    for what, counted, kept in (
-        ("waiting rows", waiting, state.waiting),
-        ("waiting bytes", waiting_bytes, state.waiting_bytes),
-        ("parked rows", parked, state.parked),
-        ("shed rows in the loss ledger", shed, state.shed),
-        ("accepted rows", state.delivered + waiting + parked + state.shed, state.accepted),
-    ):
-        if counted != kept:
-            yield Finding(state.name, f"{what}: {counted} counted, {kept} on the books")
-
-
-def _check_rows(connection: Connection, progress: Callable[[int, int], None]) -> Iterator[Finding]:
-    total = sum(_extent(connection, lane) for lane in Lane)
-    done = 0
-    for lane in Lane:
-        for row in _slices(connection, f"seq, id, subject, headers, body, sum, wall FROM {lanes.table_of(lane)}", 0):
-            done += 1
-            if done % _SLICE == 0:
-                progress(done, total)
-            if not is_intact(Row(*row)):
-                yield Finding(lane, f"row {row[0]} does not match its checksum")
-
-
-def _extent(connection: Connection, lane: Lane) -> int:
-    """About how many rows a lane's table holds, at no cost."""
-    first, last = connection.execute(f"SELECT min(seq), max(seq) FROM {lanes.table_of(lane)}").fetchone()
-    return last - first + 1 if first else 0
-
-
-def _slices(connection: Connection, what: str, after: int, through: int = 2**63 - 1) -> Iterator[tuple[Any, ...]]:
+def slices(connection: Connection, what: str, after: int, through: int = 2**63 - 1) -> Iterator[tuple[Any, ...]]:
     """Rows of `SELECT {what}` in order of `seq`, their first column; nothing stays open while the caller works."""
     while found := _slice(connection, what, after, through):
         yield from found
@@ -165,7 +80,7 @@ def _slices(connection: Connection, what: str, after: int, through: int = 2**63 
 
 def _slice(connection: Connection, what: str, after: int, through: int) -> list[tuple[Any, ...]]:
     cursor = connection.execute(
-        f"SELECT {what} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, through, _SLICE)
+        f"SELECT {what} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (after, through, SLICE)
     )
     found: list[tuple[Any, ...]] = []
     size = 0
@@ -286,5 +201,5 @@ def export(connection: Connection, lane: Lane, *, everything: bool) -> Iterator[
     state = lanes.load(connection, lane)
     after = 0 if everything else state.settled_through
     names = ("seq", "id", "subject", "key", "headers", "body", "wall")
-    for values in _slices(connection, f"{', '.join(names)} FROM {state.table}", after, state.next_seq - 1):
+    for values in slices(connection, f"{', '.join(names)} FROM {state.table}", after, state.next_seq - 1):
         yield {"lane": lane.value, **dict(zip(names, values, strict=True))}

@@ -16,7 +16,7 @@ from mra import clock
 from mra.aio.database import Database, open_database
 from mra.errors import MraError, StoreBroken
 from mra.log import logger
-from mra.outbox import doubt, inspection, salvage, sqlite, store
+from mra.outbox import doubt, salvage, sqlite, store, verification
 from mra.outbox.ballast import Ballast
 from mra.outbox.opening import prepare
 from mra.outbox.record import Draft, Lane, Receipt
@@ -155,7 +155,7 @@ class Outbox:
             return
         generation = self._generation
         try:
-            await trio.to_thread.run_sync(inspection.check_pages, self.path)
+            await trio.to_thread.run_sync(verification.check_pages, self.path)
         except sqlite.Damaged as error:
             if not await self._mend(error, generation):
                 return

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mra.clock import NANOSECONDS
-from mra.errors import BadInput, OutboxFull, StoreBroken
+from mra.errors import OutboxFull, StoreBroken
 from mra.outbox import lanes, shedding
+from mra.outbox.bounds import Bounds, footprint
 from mra.outbox.elapsed import boot_of
 from mra.outbox.policy import Overflow
 from mra.outbox.record import (
@@ -26,9 +27,8 @@ from mra.outbox.record import (
     origin_header,
     wire_headers,
 )
-from mra.outbox.sqlite import PAGE_SIZE, Error, blames_the_statement
+from mra.outbox.sqlite import Error, blames_the_statement
 from mra.outbox.transaction import savepoint, transaction
-from mra.outbox.upkeep import prune_replay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,6 @@ _INSERT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _OWN = f"(headers IS NULL OR headers NOT LIKE '{ORIGIN}:%')"
-_RESERVE = 0.05  # share of the file kept for settling and pruning, so that a full outbox can still drain
-_SLACK = 64 * 1024  # freed beyond need, so that a lane at its bound does not shed row by row
 
 Unit = Callable[["Connection"], object]
 
@@ -113,9 +111,10 @@ class _Group:
         self._settings = settings
         self._stamp = stamp
         self._boot = boot_of(connection, stamp)
+        self._bounds = Bounds(connection, settings, stamp)
         self._lanes: dict[Lane, _Pending] = {}
         self._ids: dict[str, int] = {}  # submissions of this group that are not in the table yet
-        self._room = self._room_in_file()
+        self._room = self._bounds.room()
 
     def place(self, request: Request) -> Outcome:
         """Receipts for the request, or why it is refused; a refused request leaves nothing behind."""
@@ -159,7 +158,7 @@ class _Group:
 
     def _fits(self, sized: Sequence[_Sized]) -> bool:
         total = _per_lane(sized)
-        if sum(map(_footprint, total.values())) > self._room:
+        if sum(map(footprint, total.values())) > self._room:
             return False
         lanes_ = ((self._pending(lane), size) for lane, size in total.items())
         return all(pending.state.waiting_bytes + size <= pending.policy.max_bytes for pending, size in lanes_)
@@ -179,7 +178,7 @@ class _Group:
             self._lanes.clear()
             self._ids.clear()
             raise
-        self._room = self._room_in_file()
+        self._room = self._bounds.room()
         return receipts
 
     def _pending(self, lane: Lane) -> _Pending:
@@ -213,7 +212,7 @@ class _Group:
         )
         state.accepted_bytes += size
         state.waiting_bytes += size
-        self._room -= _footprint(size)
+        self._room -= footprint(size)
         if key is not None:
             pending.newest[key] = seq
         if draft.id is not None and origin is None and lane is Lane.SUBMISSIONS:
@@ -234,66 +233,14 @@ class _Group:
             pending.newest = {}
         state.save(self._connection)
 
-    # -- bounds ----------------------------------------------------------------------------------------------------
-
     def _make_room(self, sized: Sequence[_Sized]) -> None:
         """Let each lane's policy free what is missing, or refuse. Everything gathered before is in the tables."""
         needed = 0
         for lane, size in _per_lane(sized).items():
-            needed += _footprint(size)
-            self._reclaim(needed)
+            needed += footprint(size)
+            self._bounds.reclaim(needed)
             keys = {draft.key for draft, *_ in sized if draft.lane is lane and draft.key is not None}
-            self._make_room_in(self._pending(lane), size, needed, keys)
-
-    def _make_room_in(self, pending: _Pending, size: int, needed: int, keys: set[str]) -> None:
-        """Free what `size` bytes lack in the lane, and `needed` bytes in the file."""
-        state, policy, wall = pending.state, pending.policy, self._stamp.wall
-        if size > policy.max_bytes:
-            raise BadInput(
-                f"{size} bytes at once never fit lane {state.name}, whose max_bytes is {policy.max_bytes}: send less at"
-                " once, or raise the limit."
-            )
-
-        def missing() -> int:
-            return max(state.waiting_bytes + size - policy.max_bytes, needed - self._room_in_file())
-
-        if policy.overflow is Overflow.NEWEST_PER_KEY and missing() > 0:
-            shedding.supersede(self._connection, state, dict.fromkeys(keys, state.next_seq), wall)
-        if policy.overflow is Overflow.THIN:
-            # Rows taken out one by one leave half-empty pages: this helps the lane's bound, not the file's.
-            shedding.thin(self._connection, state, state.waiting_bytes + size - policy.max_bytes, wall)
-        if policy.overflow is not Overflow.REJECT:
-            slack = min(_SLACK, policy.max_bytes // 64)
-            while 0 < (lack := missing()) <= state.waiting_bytes:
-                if not shedding.drop_oldest(self._connection, state, lack + slack, wall):
-                    break
-        state.save(self._connection)
-        if state.waiting_bytes + size > policy.max_bytes:
-            raise OutboxFull(
-                f"Lane {state.name} is full ({state.waiting_bytes >> 10} KiB wait): wait until it drains, or raise"
-                f" lanes.{state.name}.max_bytes."
-            )
-        if needed > self._room_in_file():
-            raise OutboxFull(
-                f"The outbox is full, and lane {state.name} has too little to give up: wait until it drains, or raise"
-                " outbox.max_bytes."
-            )
-
-    def _reclaim(self, needed: int) -> None:
-        """Give up the replay window, down to its shortest, before any waiting row is touched."""
-        while (lack := needed - self._room_in_file()) > 0:
-            if not prune_replay(self._connection, self._settings, self._stamp, needed=lack):
-                return
-
-    def _room_in_file(self) -> int:
-        return room_in_file(self._connection, self._settings)
-
-
-def room_in_file(connection: Connection, settings: OutboxSettings) -> int:
-    """Bytes that rows may still take, by the real size of the file."""
-    pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
-    free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
-    return int(settings.max_bytes * (1 - _RESERVE)) - (pages - free) * PAGE_SIZE
+            self._bounds.make_room(self._pending(lane).state, size, needed, keys)
 
 
 def _per_lane(sized: Sequence[_Sized]) -> dict[Lane, int]:
@@ -307,8 +254,3 @@ def _per_lane(sized: Sequence[_Sized]) -> dict[Lane, int]:
 def _assert_open(connection: Connection) -> None:
     if not connection.in_transaction:
         raise RuntimeError("also() ended the transaction that it was called in")
-
-
-def _footprint(size: int) -> int:
-    """Bytes of pages that rows of `size` bytes may take: at worst a page holds one row and half a page of nothing."""
-    return 2 * size

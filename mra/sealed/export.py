@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mra.clock import now
 from mra.durable import replacement
 from mra.errors import BadInput, MraError, Refused, Unavailable
-from mra.outbox import drain, exports
+from mra.outbox import drain, exports, parking
 from mra.outbox.record import Lane
 from mra.outbox.sqlite import Error
 from mra.sealed.contents import Part
@@ -120,7 +120,7 @@ def _write_lane(connection: Connection, writer: SealedWriter, file: str, extent:
     while after < extent.through_seq:
         found = drain.read(connection, lane, after, max_rows=MAX_ROWS, max_bytes=MAX_BYTES)
         if found.damaged:
-            drain.park(connection, lane, found.damaged, _DAMAGED)
+            parking.park(connection, lane, found.damaged, _DAMAGED)
         rows = [row for row in found.rows if row.seq <= extent.through_seq]
         if rows:
             writer.write(lane, rows)

@@ -13,8 +13,8 @@ import msgspec
 from mra.clock import now
 from mra.errors import OutboxFull, Rejected, StoreBroken
 from mra.outbox import drain, lanes
+from mra.outbox.bounds import room_in_file
 from mra.outbox.record import Lane, counted_size
-from mra.outbox.store import room_in_file
 from mra.site.words import ORIGIN_ALLOWANCE, Commit, Found, Sent, drafts, rows_of
 from mra.uplink.answers import CheckpointMoved, TooManyRows
 from mra.uplink.checkpoint import Checkpoint, encode

@@ -9,7 +9,7 @@ import trio
 
 from mra.errors import LinkLost, Misconfigured, MraError
 from mra.log import logger
-from mra.outbox import drain
+from mra.outbox import drain, parking
 from mra.uplink.answers import CheckpointMoved
 from mra.uplink.batch import Batch, too_large
 from mra.uplink.pace import Pace, Patience
@@ -170,7 +170,7 @@ class Sender:
         return await self._outbox.run_unit(drain.advance, self._lane, settled=settled, claim=claim)
 
     async def park(self, seqs: list[int], reason: str) -> None:
-        moved = await self._outbox.run_unit(drain.park, self._lane, seqs, reason)
+        moved = await self._outbox.run_unit(parking.park, self._lane, seqs, reason)
         if moved:
             log.error("rows parked", lane=self._lane, rows=moved, first=seqs[0], reason=reason)
             self._status.last_error = f"{moved} rows parked: {reason}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from mra.outbox import inspection
+from mra.outbox import verification
 from mra.outbox.opening import prepare
 from mra.outbox.policy import OutboxSettings
 from tests.chaos.ending import count_perfect, drained
@@ -65,7 +65,7 @@ def _replace(found: Path, state: Path) -> None:
 def rows_in(path: Path) -> set[str]:
     """Ids of all rows of an outbox; SQLite reads its log first, and it has to add up."""
     with closing(prepare(path, OutboxSettings(ballast=0, min_free=0))) as connection:
-        assert inspection.verify(connection) == []
+        assert verification.verify(connection) == []
         return {id_ for (id_,) in connection.execute("SELECT id FROM v_rows")}
 
 

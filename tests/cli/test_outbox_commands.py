@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mra.cli import outbox_access
-from mra.outbox import doubt, drain, inspection, operator
+from mra.outbox import doubt, drain, inspection, operator, parking
 from mra.outbox.record import Lane
 from tests.outbox.desk import Desk
 
@@ -40,7 +40,7 @@ def lived(desk: Desk) -> Desk:
     """Rows in every standing: 1-2 delivered, 3 in flight, 4 parked, 5 dropped, 6-8 wait."""
     desk.accept(LANE, *(b"body %d" % n for n in range(1, 9)), headers={"Colour": "red"})
     desk.deliver(LANE, 2)
-    drain.park(desk.connection, LANE, [4], "[red]too large[/red] for \x1b[31mthe stream")
+    parking.park(desk.connection, LANE, [4], "[red]too large[/red] for \x1b[31mthe stream")
     operator.drop_waiting(desk.connection, LANE, [5], actor="olivia")
     desk.claim(LANE, 3)
     return desk
@@ -193,7 +193,7 @@ def test_requeue_sends_parked_rows_again_and_leaves_an_audit_row(shell: Shell, l
 @pytest.mark.parametrize("words", [["--all"], ["--lane", "events"]])
 def test_requeue_takes_all_but_damaged_rows(shell: Shell, desk: Desk, words: list[str]) -> None:
     desk.accept(LANE, *(b"%d" % n for n in range(1200)))
-    drain.park(desk.connection, LANE, range(1, 1101), "refused")
+    parking.park(desk.connection, LANE, range(1, 1101), "refused")
     desk.connection.execute("UPDATE parked SET body = x'00' WHERE no = 7")
     assert json.loads(shell.mra("outbox", "requeue", *words, "--json").out) == {"requeued": 1099}
     assert "damaged" in shell.mra("outbox", "requeue", 7).complains(2)
@@ -203,7 +203,7 @@ def test_requeue_takes_all_but_damaged_rows(shell: Shell, desk: Desk, words: lis
 @pytest.mark.parametrize("words", [["requeue"], ["drop", "--force"]], ids=" ".join)
 def test_one_wrong_number_among_many_changes_nothing(shell: Shell, desk: Desk, words: list[str]) -> None:
     desk.accept(LANE, *(b"%d" % n for n in range(700)))
-    drain.park(desk.connection, LANE, range(1, 701), "refused")
+    parking.park(desk.connection, LANE, range(1, 701), "refused")
     assert "no parked row 701" in shell.mra("outbox", *words, *range(1, 702)).complains(2)
     assert len(inspection.parked(desk.connection)) == 700
 
@@ -300,7 +300,7 @@ def test_a_damaged_page_is_a_sentence_and_the_daemon_hears_of_it(
     monkeypatch.setattr(outbox_access, "poke_daemon", lambda _, what="wake": told.append(what))
     with Desk.open(shell.database) as desk:
         desk.accept(LANE, *(bytes(1000) for _ in range(100)))
-        drain.park(desk.connection, LANE, [1], "refused")
+        parking.park(desk.connection, LANE, [1], "refused")
         drain.hold(desk.connection, LANE, "fenced")
         pages = [row[0] for row in desk.connection.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 1")]
     with shell.database.open("r+b") as file:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from mra.clock import NANOSECONDS, Stamp
-from mra.outbox import drain, inspection, lanes, operator, upkeep
+from mra.outbox import drain, inspection, lanes, operator, upkeep, verification
 from mra.outbox.opening import prepare
 from mra.outbox.policy import DEFAULT_POLICIES, LanePolicy, OutboxSettings, Overflow
 from mra.outbox.record import Draft, Lane, Receipt
@@ -100,7 +100,9 @@ class Desk:
 
     def claim(self, lane: Lane, through_seq: int) -> None:
         """Rows up to here are on their way."""
-        drain.advance(self.connection, lane, claim=through_seq)
+        after = self.state(lane).claimed_through
+        rows = drain.count_between(self.connection, lane, after, through_seq)
+        drain.advance(self.connection, lane, claim=drain.Claim(after, through_seq, rows))
 
     def deliver(self, lane: Lane, through_seq: int | None = None) -> None:
         """The SaaS proves that it holds the rows up to here, or all that wait."""
@@ -143,4 +145,4 @@ class Desk:
 
     def problems(self) -> list[str]:
         """What `mra outbox verify` would complain about."""
-        return [f"{finding.lane}: {finding.problem}" for finding in inspection.verify(self.connection)]
+        return [f"{finding.lane}: {finding.problem}" for finding in verification.verify(self.connection)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mra.errors import BadInput, OutboxFull
-from mra.outbox import drain, inspection
+from mra.outbox import inspection, parking
 from mra.outbox.policy import Overflow
 from mra.outbox.record import LARGEST_BODY, Draft, Lane, check_draft, wire_headers
 from mra.outbox.sqlite import Error, IntegrityError
@@ -167,7 +167,7 @@ def test_an_id_is_remembered_wherever_its_row_stands(desk: Desk, standing: str) 
     elif standing == "delivered":
         desk.deliver(Lane.SUBMISSIONS)
     else:
-        drain.park(desk.connection, Lane.SUBMISSIONS, [1], "refused")
+        parking.park(desk.connection, Lane.SUBMISSIONS, [1], "refused")
     if standing == "requeued":
         from mra.outbox import operator
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mra.errors import BadInput
-from mra.outbox import drain, inspection, ledger, operator
+from mra.outbox import drain, inspection, ledger, operator, parking
 from mra.outbox.record import Lane
 from mra.outbox.transaction import transaction
 from tests.outbox.desk import Desk, settings
@@ -52,7 +52,7 @@ def test_rows_in_flight_delivered_or_unknown_are_not_dropped_nor_any_beside_them
 @pytest.mark.parametrize("act", [operator.requeue, operator.drop_parked])
 def test_an_unknown_number_changes_nothing(desk: Desk, act: object) -> None:
     desk.accept(LANE, b"1")
-    drain.park(desk.connection, LANE, [1], "refused")
+    parking.park(desk.connection, LANE, [1], "refused")
     with pytest.raises(BadInput, match="no parked row 99"):
         act(desk.connection, [*parked(desk), 99], actor="olivia")  # type: ignore[operator]
     assert len(parked(desk)) == 1
@@ -62,7 +62,7 @@ def test_an_unknown_number_changes_nothing(desk: Desk, act: object) -> None:
 @pytest.mark.parametrize("act", [operator.requeue, operator.drop_parked])
 def test_a_number_given_twice_is_meant_once(desk: Desk, act: object) -> None:
     desk.accept(LANE, b"1")
-    drain.park(desk.connection, LANE, [1], "refused")
+    parking.park(desk.connection, LANE, [1], "refused")
     assert act(desk.connection, parked(desk) * 2, actor="olivia") == 1  # type: ignore[operator]
 
 

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mra.outbox import drain, inspection, lanes, ledger, operator, salvage, upkeep
+from mra.outbox import drain, inspection, lanes, ledger, operator, parking, salvage, upkeep
 from mra.outbox.policy import SHORTEST_REPLAY, Overflow
 from mra.outbox.record import Draft, Lane
 from mra.outbox.store import Request
@@ -118,7 +118,7 @@ class Conservation(RuleBasedStateMachine):
         waiting = [seq for seq in self.desk.kept(lane) if seq > self.desk.state(lane).settled_through]
         if waiting:
             seq = waiting[nth % len(waiting)]
-            assert drain.park(self.desk.connection, lane, [seq, seq, 10_000], "refused") == 1
+            assert parking.park(self.desk.connection, lane, [seq, seq, 10_000], "refused") == 1
             self.claimed[lane] = [claimed for claimed in self.claimed[lane] if claimed != seq]
 
     @rule(lane=LANES, by_hand=st.booleans())

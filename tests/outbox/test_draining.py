@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mra.errors import Fenced
-from mra.outbox import drain, inspection, operator
+from mra.outbox import drain, inspection, operator, parking
 from mra.outbox.policy import Overflow
 from mra.outbox.record import Draft, Lane
 from tests.outbox.desk import Desk, policy, settings
@@ -134,7 +134,7 @@ def test_rows_lost_beyond_the_replay_window_are_counted_as_lost(desk: Desk) -> N
 
 def test_a_parked_row_keeps_its_reason_and_can_be_sent_again_under_a_new_number(desk: Desk) -> None:
     desk.accept(LANE, b"poison", b"fine", key="k", headers={"A": "b"}, ttl=3600)
-    assert drain.park(desk.connection, LANE, [1], "too large for the stream") == 1
+    assert parking.park(desk.connection, LANE, [1], "too large for the stream") == 1
     [parked] = inspection.parked(desk.connection)
     assert (parked["seq"], parked["reason"]) == (1, "too large for the stream")
     assert operator.requeue(desk.connection, [parked["no"]], actor="olivia") == 1
@@ -150,7 +150,7 @@ def test_a_parked_row_keeps_its_reason_and_can_be_sent_again_under_a_new_number(
 def test_delivered_and_unknown_rows_cannot_be_parked(desk: Desk) -> None:
     desk.accept(LANE, b"1")
     desk.deliver(LANE)
-    assert drain.park(desk.connection, LANE, [1, 2, 99], "late") == 0
+    assert parking.park(desk.connection, LANE, [1, 2, 99], "late") == 0
 
 
 @pytest.mark.parametrize("size", [3000, 200_000])
@@ -161,10 +161,10 @@ def test_poison_is_parked_requeued_and_dropped_in_a_full_file(path: Path, size: 
             if desk.state(LANE).shed:
                 break
         first = desk.kept(LANE)[0]
-        assert drain.park(desk.connection, LANE, [first], "too large") == 1
+        assert parking.park(desk.connection, LANE, [first], "too large") == 1
         [parked] = inspection.parked(desk.connection)
         assert operator.requeue(desk.connection, [parked["no"]], actor="test") == 1
-        drain.park(desk.connection, LANE, desk.kept(LANE)[-1:], "again")
+        parking.park(desk.connection, LANE, desk.kept(LANE)[-1:], "again")
         [parked] = inspection.parked(desk.connection)
         assert operator.drop_parked(desk.connection, [parked["no"]], actor="test") == 1
         assert desk.problems() == []
@@ -208,7 +208,7 @@ def test_a_row_that_the_disk_changed_is_found_parked_and_never_sent(torn: Path, 
             assert ([row.body for row in found.rows], found.damaged) == ([b"first", b"third"], [2])
             assert any("row 2" in problem for problem in desk.problems())
             assert drain.digest_between(desk.connection, LANE, 1, 3) == ""
-        assert drain.park(desk.connection, LANE, [2], "damaged") == 1
+        assert parking.park(desk.connection, LANE, [2], "damaged") == 1
         assert [row.body for row in read(desk).rows] == [b"first", b"third"]
         [parked] = inspection.parked(desk.connection)
         if not is_in_the_books:

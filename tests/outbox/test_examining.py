@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mra.errors import StoreBroken
-from mra.outbox import doubt, inspection, salvage, sqlite
+from mra.outbox import doubt, salvage, sqlite, verification
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.record import Draft, Lane
 from tests.outbox.desk import SETTINGS
@@ -66,12 +66,12 @@ async def test_without_a_complaint_nobody_looks(outbox: Outbox) -> None:
 async def test_damage_on_the_disk_is_found_and_mended(outbox: Outbox) -> None:
     damage(outbox.path)
     with pytest.raises(sqlite.Damaged):
-        inspection.check_pages(outbox.path)
+        verification.check_pages(outbox.path)
     doubt.raise_doubt(outbox.path)
     await outbox.examine()
     assert kept(outbox)
     assert 0 < await outbox.read(rows) < 20
-    inspection.check_pages(outbox.path)
+    verification.check_pages(outbox.path)
     assert (await outbox.append(Draft(Lane.EVENTS, "some.subject", b"later"))).seq == 21
 
 
@@ -90,7 +90,7 @@ async def test_a_complaint_outlasts_the_daemon_that_did_not_get_to_it(outbox: Ou
     async with open_outbox(killed / "outbox.db", SETTINGS) as later:
         await later.examine()
         assert kept(later)
-        inspection.check_pages(later.path)
+        verification.check_pages(later.path)
         assert doubt.since(later.path) is None
 
 
@@ -105,7 +105,7 @@ async def test_a_complaint_that_comes_during_the_look_is_looked_at_too(
             os.utime(path.with_name("outbox.db.doubted"), ns=(1, 1))  # another moment, on any file system
 
     looked: list[Path] = []
-    monkeypatch.setattr(inspection, "check_pages", check)
+    monkeypatch.setattr(verification, "check_pages", check)
     doubt.raise_doubt(outbox.path)
     for _ in range(3):
         await outbox.examine()

@@ -12,7 +12,7 @@ import trio
 
 from mra.clock import NANOSECONDS, Stamp, now
 from mra.errors import MraError, OutboxFull
-from mra.outbox import drain, inspection, lanes, operator, salvage, service, sqlite, upkeep
+from mra.outbox import drain, inspection, lanes, operator, parking, salvage, service, sqlite, upkeep, verification
 from mra.outbox.ballast import Ballast
 from mra.outbox.opening import prepare
 from mra.outbox.outbox import open_outbox
@@ -61,8 +61,12 @@ async def state(outbox: Outbox) -> lanes.LaneState:
 async def deliver(outbox: Outbox, through_seq: int) -> None:
     here = await state(outbox)
     total = here.epoch_total + through_seq - here.settled_through
+    rows = await outbox.read(drain.count_between, LANE, here.claimed_through, through_seq)
     await outbox.run_unit(
-        drain.advance, LANE, settled=drain.Settlement(here.epoch, through_seq, total, total + 1), claim=through_seq
+        drain.advance,
+        LANE,
+        settled=drain.Settlement(here.epoch, through_seq, total, total + 1),
+        claim=drain.Claim(here.claimed_through, through_seq, rows),
     )
 
 
@@ -79,7 +83,7 @@ async def test_the_disk_fills_drains_and_recovers_without_a_restart(disk: Disk) 
     async with open_outbox(path, SETTINGS) as outbox:
         assert outbox.ballast.is_set
         await outbox.append_many([ROW] * 1000)
-        await outbox.run_unit(drain.park, LANE, [1], "refused")
+        await outbox.run_unit(parking.park, LANE, [1], "refused")
         disk.fill()
         error = await append_until_refused(outbox)
         assert isinstance(error, sqlite.DiskFull)
@@ -89,7 +93,7 @@ async def test_the_disk_fills_drains_and_recovers_without_a_restart(disk: Disk) 
         # What makes room must get through, for as long as it takes.
         for through in range(100, 1001, 100):
             await deliver(outbox, through)
-        await outbox.run_unit(drain.park, LANE, [accepted], "refused, too")
+        await outbox.run_unit(parking.park, LANE, [accepted], "refused, too")
         numbers = [row["no"] for row in await outbox.read(inspection.parked)]
         await outbox.run_unit(operator.requeue, numbers, actor="test")
         late = replace(SETTINGS, replay_bytes=0)
@@ -105,7 +109,7 @@ async def test_the_disk_fills_drains_and_recovers_without_a_restart(disk: Disk) 
         await outbox.append_many([ROW] * 1000)
         await service.keep_up(outbox)
         assert outbox.ballast.is_set
-        assert await outbox.read(inspection.verify) == []
+        assert await outbox.read(verification.verify) == []
 
 
 def stamp_in(seconds: float) -> Stamp:
@@ -129,7 +133,7 @@ async def test_a_daemon_that_starts_on_a_full_disk_gives_up_its_ballast_and_drai
     async with open_outbox(path, SETTINGS) as outbox:
         await deliver(outbox, 1000)
         assert (await state(outbox)).delivered == 1000
-        assert await outbox.read(inspection.verify) == []
+        assert await outbox.read(verification.verify) == []
 
 
 async def test_space_kept_for_the_host_refuses_rows_before_the_disk_is_full(disk: Disk) -> None:

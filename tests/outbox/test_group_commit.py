@@ -11,7 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mra.errors import BadInput, Busy, MraError, OutboxFull, StoreBroken
-from mra.outbox import inspection, lanes, salvage, sqlite, store
+from mra.outbox import inspection, lanes, salvage, sqlite, store, verification
 from mra.outbox.outbox import Outbox, open_outbox
 from mra.outbox.record import Draft, Lane
 from tests.outbox.desk import SETTINGS, Desk, policy, settings
@@ -315,7 +315,7 @@ async def test_damage_found_while_running_is_salvaged_without_a_restart(
             await waiting(outbox)
         assert len(await waiting(outbox)) == 500
         await outbox.append(EVENT)
-        assert await outbox.read(inspection.verify) == []
+        assert await outbox.read(verification.verify) == []
     assert any("salvaged" in record.message for record in caplog.records)
     assert len([file for file in path.parent.iterdir() if "damaged" in file.name]) in (1, 2)
 
@@ -358,7 +358,7 @@ async def test_everyone_who_meets_the_damage_is_answered_and_it_is_mended_once(p
         assert len(outcomes) == 30
         assert any(isinstance(outcome, sqlite.Damaged) for outcome in outcomes)
         await outbox.append(EVENT)
-        assert await outbox.read(inspection.verify) == []
+        assert await outbox.read(verification.verify) == []
         assert len(await waiting(outbox)) >= 501
     kept = {file.name.removesuffix("-wal") for file in path.parent.iterdir() if "damaged" in file.name}
     assert len(kept) == 1

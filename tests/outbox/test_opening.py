@@ -14,7 +14,7 @@ import trio
 
 from mra.clock import now
 from mra.errors import BadInput, MraError, StoreBroken
-from mra.outbox import inspection, schema, sqlite
+from mra.outbox import inspection, schema, sqlite, verification
 from mra.outbox.opening import prepare
 from mra.outbox.record import Draft, Lane
 from mra.outbox.store import Request, accept
@@ -282,4 +282,4 @@ def test_a_limit_below_what_is_there_refuses_new_rows_and_harms_nothing(path: Pa
     with closing(prepare(path, small)) as connection:
         [outcome] = accept(connection, path, [Request([Draft(Lane.SUBMISSIONS, "a.b", b"x")])], small, now())
         assert isinstance(outcome, MraError)
-        assert inspection.verify(connection) == []
+        assert verification.verify(connection) == []

@@ -16,7 +16,7 @@ import pytest
 
 from mra.clock import now
 from mra.errors import BadInput, Busy
-from mra.outbox import drain, inspection, lanes, operator, salvage, sqlite
+from mra.outbox import inspection, lanes, operator, parking, salvage, sqlite, verification
 from mra.outbox.opening import prepare, salvaged_name
 from mra.outbox.pages import Pages, _records_of
 from mra.outbox.record import Draft, Lane
@@ -42,7 +42,7 @@ def full(path: Path) -> Path:
         desk.deliver(Lane.EVENTS, 400)
         desk.claim(Lane.EVENTS, 600)
         desk.deliver(Lane.NODES, 100)
-        drain.park(desk.connection, Lane.EVENTS, [700, 701, 702], "too large")
+        parking.park(desk.connection, Lane.EVENTS, [700, 701, 702], "too large")
         desk.sleep(60)
     return path
 
@@ -115,7 +115,7 @@ def salvaged(path: Path) -> Iterator[tuple[salvage.Report, Connection]]:
     report = salvage.salvage(path)
     with closing(prepare(path, SETTINGS)) as connection:
         yield report, connection
-        assert inspection.verify(connection) == []
+        assert verification.verify(connection) == []
 
 
 HARMLESS = ("first page", "root of a lane", "an inner page", "pointer map", "checkpoints", "schema", "lane marks")
@@ -258,7 +258,7 @@ def test_a_process_that_writes_is_waited_for_and_finds_its_file_gone(full: Path)
         other.execute("BEGIN IMMEDIATE")
         other.execute("ROLLBACK")
     with closing(prepare(full, SETTINGS)) as connection:
-        assert inspection.verify(connection) == []
+        assert verification.verify(connection) == []
         assert connection.execute("SELECT count(*) FROM row_events").fetchone() == (ROWS[Lane.EVENTS] - 3,)
 
 
@@ -300,7 +300,7 @@ def test_a_salvage_that_was_killed_is_finished_or_begun_anew(
             salvage.salvage(full)
     assert not salvage.finish(full)
     with closing(prepare(full, SETTINGS)) as connection:
-        assert inspection.verify(connection) == []
+        assert verification.verify(connection) == []
         assert connection.execute("SELECT count(*) FROM row_events").fetchone() == (ROWS[Lane.EVENTS] - 3,)
     kept = {file.name for file in full.parent.iterdir() if ".damaged-" in file.name}
     assert len({name.removesuffix("-wal") for name in kept}) == 1

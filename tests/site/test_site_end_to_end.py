@@ -126,7 +126,9 @@ async def test_a_node_that_drained_into_the_saas_follows_once_nothing_is_in_flig
         second = nodes["n2"]
         with closing(prepare(second.database, OutboxSettings())) as connection:
             accept(connection, second.database, [Request([Draft(Lane.EVENTS, "a.b", b"x")])], OutboxSettings(), now())
-            drain.advance(connection, Lane.EVENTS, claim=1)  # killed while it sent this to the SaaS, or before
+            drain.advance(
+                connection, Lane.EVENTS, claim=drain.Claim(0, 1, 1)
+            )  # killed while it sent this to the SaaS, or before
         await nodes.start()
         await second.produce(second.load(Lane.EVENTS, count=20))
         await until(lambda status: status["site"]["role"] == "follower", second, 60)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mra.clock import now
-from mra.outbox import drain
+from mra.outbox import drain, parking
 from mra.outbox.outbox import prepare
 from mra.outbox.policy import OutboxSettings
 from mra.outbox.record import Draft, Lane
@@ -39,8 +39,8 @@ def live(tmp_path: Path) -> Iterator[Path]:
     with closing(prepare(path, SETTINGS)) as connection:
         drafts = [Draft(lane, f"some.{lane}", b"{}", key="k") for lane in Lane for _ in range(3)]
         accept(connection, path, [Request(drafts)], SETTINGS, now())
-        drain.advance(connection, Lane.EVENTS, claim=1, settled=drain.Settlement("e", 1, 1, 7))
-        drain.park(connection, Lane.EVENTS, [2], "too large")
+        drain.advance(connection, Lane.EVENTS, claim=drain.Claim(0, 1, 1), settled=drain.Settlement("e", 1, 1, 7))
+        parking.park(connection, Lane.EVENTS, [2], "too large")
         yield path
 
 

@@ -19,7 +19,7 @@ import trio.testing
 
 from mra.clock import now
 from mra.errors import LinkLost, OutboxFull
-from mra.outbox import drain, inspection
+from mra.outbox import drain, inspection, verification
 from mra.outbox.policy import OutboxSettings
 from mra.outbox.record import Draft, Lane
 from mra.outbox.store import Request, accept
@@ -164,7 +164,7 @@ class Site:
 
     def check_books(self) -> None:
         """The conservation law and the database's own checks."""
-        assert inspection.verify(self.outbox.connection) == []
+        assert verification.verify(self.outbox.connection) == []
 
     def check_all(self) -> None:
         """Nothing twice, nothing out of order, nothing missing."""
