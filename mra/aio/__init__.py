@@ -4,6 +4,7 @@
     database.py    SQLite in Trio's voice: whole transactions, shielded from cancellation
     addresses.py   names into addresses, in Trio: asyncio loses a cancellation that comes meanwhile
     connection.py  making and ending one connection of nats-py
+    messages.py    one message, and the place where answers to it arrive
     session.py     one NATS connection in Trio's voice: it never reconnects, and dies with its first fault
 
 Nothing asyncio-flavoured leaves: no futures, no foreign exceptions, no callbacks. The database and the NATS session

@@ -35,7 +35,7 @@ class CredentialsRefused(Misconfigured):
 
 @dataclass(frozen=True)
 class Access:
-    """Where the SaaS is and who we are there."""
+    """Where the SaaS, or whoever stands for it, is and who we are there."""
 
     urls: tuple[str, ...]
     name: str
@@ -47,6 +47,7 @@ class Access:
     token: Callable[[], str] | None = None  # for a server that asks an auth callout who we are ...
     nkey: str | None = None  # ... and the key that `sign` proves to own, when there is no user JWT yet
     via: tuple[str, ...] = ()  # host:port of relays, for when no server can be reached; they only pass bytes on
+    peer: str = "the SaaS"  # what errors call the other end
     connect_seconds: float = 5.0
     ping_seconds: float = 15.0
 
@@ -170,7 +171,9 @@ async def _dial(
     except (NatsError, OSError, trio.BrokenResourceError, ValueError) as error:
         text = reasons[-1] if reasons else str(error) or type(error).__name__
         if any(word in text.lower() for word in _WORDS_OF_REFUSAL) and "timeout" not in text.lower():
-            raise CredentialsRefused(f"The SaaS refuses this agent's credentials ({text}): renew them.") from error
+            raise CredentialsRefused(
+                f"This agent's credentials are refused by {access.peer} ({text}): renew them."
+            ) from error
         raise LinkLost(f"No connection to {url} ({text}).") from error
     finally:
         if not stands:

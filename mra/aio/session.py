@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import trio
 from nats.errors import Error as NatsError
@@ -20,79 +19,31 @@ from mra.aio.connection import Access as Access
 from mra.aio.connection import Connection, open_connection
 from mra.aio.connection import CredentialsRefused as CredentialsRefused
 from mra.aio.loop import Loop, open_loop
+from mra.aio.messages import Message as Message
+from mra.aio.messages import NoAnswer as NoAnswer
+from mra.aio.messages import Reply as Reply
+from mra.aio.messages import frame as frame
+from mra.aio.messages import message_of
 from mra.errors import LinkLost, Misconfigured
 from mra.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from nats.aio.msg import Msg
 
 log = logger("link")
 
 
-class NoAnswer(LinkLost):
-    """A request was not answered in time; its outcome is unclear, and the connection may be alive or not."""
-
-
 class Silent(LinkLost):
     """The connection stands, and nothing is heard: dead, or slower than we were patient."""
-
-
-class Message(NamedTuple):
-    """A message from the SaaS. `status` is the code of a status line ("404", "503"), empty otherwise."""
-
-    subject: str
-    body: bytes
-    headers: Mapping[str, str]
-    status: str
-    reply: str = ""  # where the sender wants the answer; whoever answers has to check it first
-
-
-@dataclass(eq=False)
-class Reply:
-    """A place where one or more answers will arrive."""
-
-    subject: str
-    asks: str = ""  # the subject that the exchange is about, or with a dot at its end what its subjects begin with
-    _messages: list[Message | Misconfigured] = field(default_factory=list)
-    _arrived: trio.Event = field(default_factory=trio.Event)
-
-    def concerns(self, refused: str) -> bool:
-        """Whether the refusal of a subject (in lower case) is about this exchange."""
-        asks = self.asks.lower()
-        return asks == refused or (asks.endswith(".") and refused.startswith(asks))
-
-    def put(self, message: Message | Misconfigured) -> None:
-        """Called by the session when something arrives."""
-        self._messages.append(message)
-        self._arrived.set()
-
-    def poll(self) -> Message | None:
-        """An answer that is here already, or None. Raises Misconfigured for a refused permission."""
-        if not self._messages:
-            return None
-        message = self._messages.pop(0)
-        if isinstance(message, Misconfigured):
-            raise message
-        return message
-
-    async def receive(self, patience: float) -> Message:
-        """The next answer. Raises NoAnswer after `patience` seconds, Misconfigured for a refused permission."""
-        with trio.move_on_after(patience):
-            while not self._messages:
-                self._arrived = trio.Event()
-                await self._arrived.wait()
-        message = self.poll()
-        if message is None:
-            raise NoAnswer(f"No answer from the SaaS within {patience:g} s: its outcome is unclear.")
-        return message
 
 
 class Session:
     """An open connection; see `open_session`."""
 
-    def __init__(self, loop: Loop, connection: Connection, inbox: str, lost: trio.Event) -> None:
+    def __init__(self, loop: Loop, connection: Connection, inbox: str, lost: trio.Event, peer: str) -> None:
+        self.peer = peer
         self._loop = loop
         self._connection = connection
         self._inbox = inbox
@@ -121,7 +72,7 @@ class Session:
     def why_lost(self) -> LinkLost:
         """What ended the connection, as far as it is known."""
         reason = self._connection.last_error
-        return LinkLost("The connection to the SaaS is lost" + (f" ({reason})." if reason else "."))
+        return LinkLost(f"The connection to {self.peer} is lost" + (f" ({reason})." if reason else "."))
 
     async def send(self, wire: bytes) -> None:
         """Hand whole protocol frames to the connection; returns when the transport has taken them.
@@ -136,12 +87,12 @@ class Session:
         try:
             await self._loop.call(self._connection.write, wire)
         except (NatsError, OSError, trio.BrokenResourceError) as error:
-            raise LinkLost(f"The connection to the SaaS broke while sending ({error}).") from error
+            raise LinkLost(f"The connection to {self.peer} broke while sending ({error}).") from error
 
     def open_reply(self, asks: str = "") -> Reply:
         """An inbox subject for one exchange about `asks`; give it to `forget` when the exchange is over."""
         token = f"{next(self._numbers):x}"
-        reply = Reply(f"{self._inbox}.{token}", asks)
+        reply = Reply(f"{self._inbox}.{token}", asks, self.peer)
         self._replies[token] = reply
         return reply
 
@@ -171,7 +122,7 @@ class Session:
         """
 
         async def callback(raw: Msg) -> None:
-            receive(_message(raw))
+            receive(message_of(raw))
 
         self._feeds.add(subject.lower())
         try:
@@ -187,8 +138,8 @@ class Session:
 
     def complain(self, problem: str) -> None:
         """The server refused something: whoever asked for it is told, or everyone who waits when that is unclear."""
-        log.once_per(60, "the SaaS refuses a permission", problem=problem)
-        error = Misconfigured(f"The SaaS refuses what this agent may do ({problem}): check its account.")
+        log.once_per(60, f"{self.peer} refuses a permission", problem=problem)
+        error = Misconfigured(f"This agent may not do that, says {self.peer} ({problem}): check its account there.")
         for reply in self._concerned(problem.partition('"')[2].partition('"')[0].lower(), error):
             reply.put(error)
 
@@ -225,7 +176,7 @@ class Session:
         if self.lost.is_set():
             raise self.why_lost()
         if not heard:
-            raise Silent(f"Nothing was heard from the SaaS for {patience:g} s.")
+            raise Silent(f"Nothing was heard from {self.peer} for {patience:g} s.")
 
     async def keep_alive(self, interval: float) -> LinkLost:
         """Return why, when the connection is lost; a silent one is found within two intervals."""
@@ -238,21 +189,6 @@ class Session:
             except LinkLost as reason:
                 self.lost.set()
                 return reason
-
-
-def frame(subject: str, reply: str, headers: bytes, body: bytes) -> bytes:
-    """One message in NATS's client protocol. `headers` are lines, each ending in CR LF."""
-    if not headers:
-        return b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), reply.encode(), len(body), body)
-    block = b"NATS/1.0\r\n%s\r\n" % headers
-    return b"HPUB %s %s %d %d\r\n%s%s\r\n" % (
-        subject.encode(),
-        reply.encode(),
-        len(block),
-        len(block) + len(body),
-        block,
-        body,
-    )
 
 
 @asynccontextmanager
@@ -277,14 +213,6 @@ async def open_session(access: Access) -> AsyncIterator[Session]:
         open_connection(loop, access, on_error=on_error, on_gone=gone.set) as connection,
     ):
         inbox = f"_INBOX.{access.name}.{os.urandom(8).hex()}"
-        session = Session(loop, connection, inbox, gone)
+        session = Session(loop, connection, inbox, gone, access.peer)
         await session.subscribe(f"{inbox}.*", session.deliver)
         yield session
-
-
-def _message(raw: Msg) -> Message:
-    headers = raw.headers or {}
-    # Anyone may store a message with a header `Status`, which looks like the server's status line. The server's own
-    # has no body, and is not from a stream.
-    is_servers = not raw.data and "Nats-Sequence" not in headers
-    return Message(raw.subject, raw.data, headers, headers.get("Status", "") if is_servers else "", raw.reply)

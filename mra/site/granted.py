@@ -44,7 +44,7 @@ def access(urls: Sequence[str], name: str, identity: Path, *, leads: bool) -> Ac
     def sign(nonce: bytes) -> bytes:
         return _load(identity)[1].bus_user.sign(nonce)
 
-    return Access(tuple(urls), name, tls=tls, user_jwt=token, sign=sign, connect_seconds=3.0)
+    return Access(tuple(urls), name, tls=tls, user_jwt=token, sign=sign, peer="the site's leader", connect_seconds=3.0)
 
 
 def admission(identity: Path, directory: Path) -> str:

@@ -132,7 +132,9 @@ def access(urls: Sequence[str], name: str, directory: Path, seed: str) -> Access
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"The keys in {directory} are of no use ({error}): make them with `mra site`.") from error
-    return Access(tuple(urls), name, tls=tls, sign=key.sign, nkey=key.public, connect_seconds=3.0)
+    return Access(
+        tuple(urls), name, tls=tls, sign=key.sign, nkey=key.public, peer="the site's leader", connect_seconds=3.0
+    )
 
 
 def leader_key(directory: Path) -> str:

@@ -87,16 +87,16 @@ async def run_uplink(
             if group.subgroup(Silent):
                 for lane in memory.values():
                     lane.fell_silent()
-            _note_lost(status, first(group))
+            _note_lost(status, access, first(group))
         except* MraError as group:
             is_refused = True
             if group.subgroup(CredentialsRefused):
                 status.refused.set()
-            _note_lost(status, first(group))
+            _note_lost(status, access, first(group))
         except* Exception as group:
             # A bug in a client library must not end the draining for good; the next session starts afresh.
             log.failure("the session failed in an unexpected way", group)
-            _note_lost(status, first(group))
+            _note_lost(status, access, first(group))
         if trio.current_time() - connected_at > settings.retry_cap:
             delays = full_jitter(settings.retry_first, settings.retry_cap)
         # Refused credentials change when somebody changes them; until then the SaaS is not asked in haste.
@@ -173,11 +173,11 @@ def _note_connected(status: LinkStatus, session: Session) -> None:
     log.info("connected", server=session.server)
 
 
-def _note_lost(status: LinkStatus, error: BaseException) -> None:
+def _note_lost(status: LinkStatus, access: Access, error: BaseException) -> None:
     if status.state == "connected":
         log.warning("link lost", reason=str(error))
     elif status.attempts == 0:
-        log.warning("the SaaS is not reachable; it is tried again", reason=str(error))
+        log.warning(f"{access.peer} is not reachable; it is tried again", reason=str(error))
     status.become("down")
     status.attempts += 1
     status.last_error = str(error)

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from mra.aio.session import Access, frame, open_session
+from mra.aio.session import Access, NoAnswer, frame, open_session
 from mra.errors import LinkLost, Misconfigured
 from tests.harness.saas import EVENTS, LAB, Saas, open_saas
 
@@ -99,6 +99,13 @@ async def test_an_answer_that_never_comes_is_a_lost_link(saas: Saas) -> None:
     async with open_session(access(saas)) as session:
         with session.reply() as reply, pytest.raises(LinkLost, match="unclear"):
             await reply.receive(0.05)
+
+
+async def test_errors_name_the_other_end_as_its_user_knows_it(saas: Saas) -> None:
+    async with open_session(replace(access(saas), peer="the site's leader")) as session:
+        with session.reply() as reply, pytest.raises(NoAnswer, match="No answer from the site's leader"):
+            await reply.receive(0.01)
+        assert "The connection to the site's leader is lost" in session.why_lost().sentence
 
 
 async def test_a_server_without_tls_is_not_told_a_password_that_was_to_go_encrypted(saas: Saas) -> None:
