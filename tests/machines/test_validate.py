@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mra.errors import BadInput
+from mra.machines.archives.extract import extract
 from mra.machines.document import from_plain
 from mra.machines.manifest import load_manifest, read_node
 from mra.machines.unsupported import UNSUPPORTED
@@ -81,10 +81,10 @@ def test_a_directory_without_machines_is_refused(tmp_path):
 
 @pytest.mark.skipif(not EXAMPLE.exists(), reason=f"Choria's example is not at {EXAMPLE}")
 def test_the_published_example_is_read_without_a_word(tmp_path):
-    shutil.unpack_archive(EXAMPLE, tmp_path, filter="data")
-    (verdict,) = validate(tmp_path, registry())
+    extract(EXAMPLE, machines := tmp_path / "machines")
+    (verdict,) = validate(machines, registry())
     assert verdict.sentences == []
-    manifest = load_manifest((tmp_path / "echo" / "machine.yaml").read_bytes(), "machine.yaml", registry())
+    manifest = load_manifest((machines / "echo" / "machine.yaml").read_bytes(), "machine.yaml", registry())
     assert manifest.watchers[0].properties.timeout.seconds == 60
 
 
