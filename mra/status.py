@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from mra.config.mirror import MirrorStatus
-    from mra.governors.governors import Claim, Governors
+    from mra.governors.governors import Governors
+    from mra.governors.holding import Claim
     from mra.machines.picture import MachinePicture
     from mra.outbox.outbox import Outbox
     from mra.settings import Settings

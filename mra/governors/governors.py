@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import random
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from mra.errors import MraError, Unavailable
+from mra.governors.changes import change, take
+from mra.governors.holding import EVICTED, Claim, Holding, Seat
 from mra.governors.register import Register
 from mra.governors.slots import check_name, slot_body, waits
 from mra.log import logger
-from mra.outbox.record import new_id
-from mra.uplink.answers import CheckpointMoved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from mra.aio.session import Session
-    from mra.governors.slots import Capacity, Slot
+    from mra.governors.register import Slots
 
 log = logger("governors")
-MOST_LOOKS: Final = 16  # slots looked at per attempt, so that waiting for a wide governor stays cheap
-_SLACK: Final = 10.0  # s that a change may be on its way
 _RETRY_SECONDS: Final = 2.0  # after a renewal or return that failed while the session stands
-_OFFLINE: Final = "the SaaS is out of reach"
+_OFFLINE: Final = "the SaaS (in a site, its leader) is out of reach"
 
 
 class Patience(Protocol):
@@ -34,41 +32,6 @@ class Patience(Protocol):
 
     @property
     def seconds(self) -> float: ...
-
-
-class Slots(Protocol):
-    """Where slots are kept; `Register` is the SaaS's place."""
-
-    async def capacity(self, governor: str, /) -> Capacity:
-        """See `Register.capacity`."""
-
-    async def look(self, governor: str, number: int, /) -> Slot | None:
-        """See `Register.look`."""
-
-    async def put(self, governor: str, number: int, body: bytes, /, *, owner: str, lease: int, expected: int) -> int:
-        """See `Register.put`."""
-
-
-@dataclass(eq=False)
-class Claim:
-    """One wish for a slot. `doubtful` are slots that an attempt without an answer may have taken."""
-
-    governor: str
-    holder: str
-    id: str = field(default_factory=new_id)
-    doubtful: dict[int, int] = field(default_factory=dict)  # number -> lease
-
-
-@dataclass(eq=False)
-class Holding:
-    """A slot that is held, or may be: then `sequence` is 0."""
-
-    claim: Claim
-    number: int
-    lease: int
-    sequence: int
-    until: float  # Trio time when the lease surely has ended, unless it is renewed
-    renew_at: float
 
 
 class Governors:
@@ -107,21 +70,19 @@ class Governors:
         Raises Unavailable when none was free, or the SaaS out of reach, for as long as `patience`; Refused for a
         governor that does not exist. Leaving and cancellation return the slot, without waiting for the network.
         """
-        claim = Claim(check_name(name), holder)
-        self._waiting[claim] = None
-        try:
-            holding = await self._wait_for(claim, patience)
-        finally:
-            del self._waiting[claim]
-            self._return_doubtful(claim)
-        self._held.add(holding)
-        self._tell()
-        try:
+        async with self._hold(Claim(check_name(name), holder), patience) as holding:
             yield holding.sequence
-        finally:
-            self._held.discard(holding)
-            self._returns.add(holding)
-            self._tell()
+
+    @asynccontextmanager
+    async def seat(self, name: str, holder: str, tell: Callable[[str], None]) -> AsyncIterator[Seat]:
+        """Hold a slot as the seat of a leader while inside: a slot that says when it is lost, see `Seat`.
+
+        Waits for one without end, and calls `tell` with the reason, a clause, after every attempt. Raises Refused for a
+        governor that does not exist. Leaving and cancellation return the seat, without waiting for the network; so stop
+        what only a leader does before you leave.
+        """
+        async with self._hold(Claim(check_name(name), holder, is_seat=True, tell=tell)) as holding:
+            yield Seat(holding)
 
     async def serve(self, session: Session) -> None:
         """Use `session` until cancelled. It raises no `MraError`: whoever knows that the link is lost cancels it."""
@@ -146,68 +107,60 @@ class Governors:
         while self._returns:
             await self._news.wait()
 
-    async def _wait_for(self, claim: Claim, patience: Patience) -> Holding:
+    @asynccontextmanager
+    async def _hold(self, claim: Claim, patience: Patience | None = None) -> AsyncIterator[Holding]:
+        self._waiting[claim] = None
+        try:
+            holding = await self._wait_for(claim, patience)
+        finally:
+            del self._waiting[claim]
+            self._return_doubtful(claim)
+        self._held.add(holding)
+        self._tell()
+        try:
+            yield holding
+        finally:
+            self._held.discard(holding)
+            self._returns.add(holding)
+            self._tell()
+
+    async def _wait_for(self, claim: Claim, patience: Patience | None) -> Holding:
         reason = _OFFLINE
-        with trio.move_on_after(patience.seconds):
+        with trio.move_on_after(patience.seconds if patience else math.inf):
             for wait in self._waits(self._dice):
                 while self._register is None:
-                    reason = _OFFLINE
+                    claim.tell(reason := _OFFLINE)
                     await self._linked.wait()
                 try:
-                    holding = await self._try(self._register, claim)
+                    holding = await take(self._register, claim, self._dice)
                 except Unavailable as error:
                     reason = error.sentence.rstrip(".")
                 else:
                     if holding is not None:
                         return holding
-                    reason = "all are held"
+                    reason = "all are held" + (f", the one by {claim.rivals[0]}" if len(claim.rivals) == 1 else "")
+                claim.tell(reason)
                 await trio.sleep(wait)
         raise Unavailable(f"No slot of governor {claim.governor} was to be had within {patience}: {reason}.")
-
-    async def _try(self, register: Slots, claim: Claim) -> Holding | None:
-        """Take a slot, if one is free. Those that an earlier attempt may have taken are looked at first."""
-        governor = claim.governor
-        slots, lease = await register.capacity(governor)
-        drawn = self._dice.sample(range(slots), min(slots, MOST_LOOKS))
-        for number in dict.fromkeys([*claim.doubtful, *drawn]):
-            asked_at = trio.current_time()
-            seen = await register.look(governor, number)
-            if seen is not None and seen.owner == claim.id:
-                return _holding(claim, number, claim.doubtful.pop(number, lease), seen.sequence, asked_at)
-            claim.doubtful.pop(number, None)
-            if (seen is not None and seen.owner) or number >= slots:
-                continue
-            claim.doubtful[number] = lease
-            expected = seen.sequence if seen else 0
-            body = slot_body(claim.holder)
-            asked_at = trio.current_time()
-            try:
-                sequence = await register.put(governor, number, body, owner=claim.id, lease=lease, expected=expected)
-            except CheckpointMoved:
-                del claim.doubtful[number]
-                continue
-            del claim.doubtful[number]
-            return _holding(claim, number, lease, sequence, asked_at)
-        return None
 
     def _return_doubtful(self, claim: Claim) -> None:
         if claim.doubtful:
             now = trio.current_time()
-            self._returns |= {_holding(claim, number, lease, 0, now) for number, lease in claim.doubtful.items()}
+            self._returns |= {Holding.of(claim, number, lease, 0, now) for number, lease in claim.doubtful.items()}
             claim.doubtful.clear()
             self._tell()
 
     async def _keep(self, register: Slots) -> float:
         """Return and renew what is due; the Trio time when there is something to do again."""
         try:
-            for holding in sorted(self._returns, key=lambda each: each.until):
-                if trio.current_time() < holding.until:
-                    await self._write(register, holding, b"")
-                self._returns.discard(holding)
-                self._tell()
             for holding in sorted(self._held, key=lambda each: each.renew_at):
                 if trio.current_time() >= holding.renew_at:
                     await self._renew(register, holding)
+            for holding in sorted(self._returns, key=lambda each: each.until):
+                if trio.current_time() < holding.until:
+                    await change(register, holding, b"")
+                self._returns.discard(holding)
+                self._tell()
         except MraError as error:
             log.once_per(60, "slots of governors can neither be renewed nor returned now", reason=error.sentence)
             return trio.current_time() + _RETRY_SECONDS
@@ -215,48 +168,17 @@ class Governors:
 
     async def _renew(self, register: Slots, holding: Holding) -> None:
         asked_at = trio.current_time()
-        if await self._write(register, holding, slot_body(holding.claim.holder)):
-            holding.renew_at = asked_at + holding.lease / 3
+        if await change(register, holding, slot_body(holding.claim.holder)):
+            holding.renewed(asked_at)
         elif holding in self._held:
             self._held.discard(holding)
+            holding.lose(EVICTED)
             log.warning(
                 "a slot was lost while it was held: its lease ended, or it was evicted",
                 governor=holding.claim.governor,
                 holder=holding.claim.holder,
             )
 
-    async def _write(self, register: Slots, holding: Holding, body: bytes) -> bool:
-        """Change a slot that is ours; whether it still was. An unclear write before may have moved it: that is ours."""
-        claim = holding.claim
-        for _ in range(2):
-            if body:  # whether or not an answer comes
-                holding.until = trio.current_time() + _SLACK + holding.lease
-            try:
-                holding.sequence = await register.put(
-                    claim.governor,
-                    holding.number,
-                    body,
-                    owner=claim.id,
-                    lease=holding.lease,
-                    expected=holding.sequence,
-                )
-            except CheckpointMoved:
-                seen = await register.look(claim.governor, holding.number)
-                if seen is None and body:
-                    holding.sequence = 0  # the lease ended, but nobody came
-                elif seen is None or seen.owner != claim.id:
-                    return False
-                else:
-                    holding.sequence = seen.sequence
-            else:
-                return True
-        return False
-
     def _tell(self) -> None:
         news, self._news = self._news, trio.Event()
         news.set()
-
-
-def _holding(claim: Claim, number: int, lease: int, sequence: int, asked_at: float) -> Holding:
-    """A slot whose lease began at `asked_at` or soon after."""
-    return Holding(claim, number, lease, sequence, asked_at + _SLACK + lease, asked_at + lease / 3)

@@ -1,8 +1,8 @@
-"""The slots of a customer's governors over one session of its account; the account's imports add the customer."""
+"""Where slots are kept: at the SaaS, reached over one session of the customer's account, whose imports add its name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mra.errors import LinkLost, Misconfigured, Refused, Unavailable
 from mra.governors.slots import Capacity, Slot, decode_capacity, slot_headers, slot_of
@@ -10,6 +10,19 @@ from mra.uplink.answers import stream_sequence
 
 if TYPE_CHECKING:
     from mra.aio.session import Message, Session
+
+
+class Slots(Protocol):
+    """Where slots are kept; `Register` is the SaaS's place."""
+
+    async def capacity(self, governor: str, /) -> Capacity:
+        """See `Register.capacity`."""
+
+    async def look(self, governor: str, number: int, /) -> Slot | None:
+        """See `Register.look`."""
+
+    async def put(self, governor: str, number: int, body: bytes, /, *, owner: str, lease: int, expected: int) -> int:
+        """See `Register.put`."""
 
 
 class Register:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STREAM: Final = "MACHINE_ROOM_GOVERNORS"
 HOLDER_HEADER: Final = "Mra-Holder"  # the id of one claim; its holder's name is the body
+EVICTOR: Final = "evicted"  # stands there instead when the slot was freed by force
 MOST_SLOTS: Final = 1000
 LONGEST_LEASE: Final = 86_400
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -40,6 +41,8 @@ class Slot:
     owner: str
     holder: str
     since: str = ""  # when it was taken or last renewed, by the clock of the SaaS
+    lease: int = 0  # s, from then on
+    evicted: bool = False  # freed by force: the holder may not know yet
 
 
 def check_name(text: str) -> str:
@@ -80,7 +83,21 @@ def slot_of(number: int, headers: Mapping[str, str], body: bytes) -> Slot | None
         return None
     owner = headers.get(HOLDER_HEADER, "")[:64] or "?"  # who left its name away holds it all the same
     holder = "".join(letter if letter.isprintable() else "?" for letter in body.decode("utf-8", "replace"))
-    return Slot(number, int(text), owner if body else "", holder, headers.get("Nats-Time-Stamp", ""))
+    return Slot(
+        number,
+        int(text),
+        owner if body else "",
+        holder,
+        headers.get("Nats-Time-Stamp", ""),
+        _lease_in(headers.get("Nats-TTL", "")),
+        evicted=not body and owner == EVICTOR,
+    )
+
+
+def _lease_in(text: str) -> int:
+    """The lease that `slot_headers` wrote; 0 for anything else."""
+    digits = text.removesuffix("s")
+    return int(digits) if len(digits) <= 5 and digits.isascii() and digits.isdigit() else 0
 
 
 def slot_body(holder: str) -> bytes:

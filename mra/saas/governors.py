@@ -14,6 +14,7 @@ from mra.config.index import check_customer
 from mra.errors import Refused, Unavailable
 from mra.governors.events import governor_event
 from mra.governors.slots import (
+    EVICTOR,
     STREAM,
     Capacity,
     Slot,
@@ -85,7 +86,8 @@ async def ls(session: Session, customer: str | None = None) -> list[Governor]:
 async def evict(session: Session, customer: str, name: str, numbers: frozenset[int] | None) -> list[Slot]:
     """Free slots, whoever holds them; returns those that were held. None stands for all of them.
 
-    What their holders do goes on, and they are told when they renew. Each eviction is reported as an event among the
+    What their holders do goes on, and they are told when they renew; until the lease has ended, a slot freed so can be
+    taken as a slot, and not as a seat of an election. Each eviction is reported as an event among the
     customer's. Raises Refused for a governor that does not exist, BadInput, Unavailable, LinkLost.
     """
     wanted = [each for each in await ls(session, customer) if each.name == check_name(name)]
@@ -104,7 +106,7 @@ async def _free(session: Session, customer: str, name: str, slot: Slot) -> bool:
     subject = f"{_prefix(customer, name)}.slot.{slot.number}"
     expected = slot.sequence
     for _ in range(_ATTEMPTS):
-        headers = slot_headers(slot.owner, 1, expected)
+        headers = slot_headers(EVICTOR, max(1, slot.lease), expected)
         try:
             stream_sequence(await session.request(subject, b"", patience=_PATIENCE, headers=headers))
         except CheckpointMoved:

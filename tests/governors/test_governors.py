@@ -129,7 +129,7 @@ async def test_a_slot_says_who_holds_it_and_is_free_right_after(saas, backend):
 async def test_who_finds_all_slots_held_waits_and_then_gives_up(saas, backend):
     await desk.put(backend, "acme", "REFILL", Capacity(1, 60))
     async with agent(saas) as first, agent(saas, "edge-2") as second, first.slot("REFILL", "a", LONG):
-        with pytest.raises(Unavailable, match=r"REFILL was to be had within 300ms: all are held\.$"):
+        with pytest.raises(Unavailable, match=r"REFILL was to be had within 300ms: all are held, the one by a\.$"):
             async with second.slot("REFILL", "b", SOON):
                 pass
 
@@ -235,7 +235,7 @@ async def test_a_renewal_that_comes_between_does_not_save_a_slot_from_eviction(s
 
 
 async def test_without_a_link_no_slot_is_given_and_the_reason_is_told():
-    with pytest.raises(Unavailable, match=r"REFILL was to be had within 300ms: the SaaS is out of reach\.$"):
+    with pytest.raises(Unavailable, match=r"had within 300ms: the SaaS \(in a site, its leader\) is out of reach\.$"):
         async with Governors().slot("REFILL", "a", SOON):
             pass
 
