@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mra.governors.events import What
+    from mra.governors.holding import Seat
     from mra.machines.data import MachineData
     from mra.machines.durations import Duration
     from mra.machines.events import Origin
@@ -74,6 +75,9 @@ class Governors(Protocol):
     def slot(self, name: str, holder: str, patience: Duration) -> AbstractAsyncContextManager[int]:
         """Hold a slot of one governor while inside; yields its sequence. Raises `MraError` when none was obtained."""
 
+    def seat(self, name: str, holder: str, tell: Callable[[str], None]) -> AbstractAsyncContextManager[Seat]:
+        """Hold a slot as a seat that says when it is lost; see `mra.governors.governors.Governors.seat`."""
+
 
 class Trials(Protocol):
     """Says whether a machine that is being deployed does."""
@@ -114,6 +118,17 @@ class NoGovernors:
         """Raises `Unavailable`."""
         raise Unavailable(f"governor {name} cannot be asked, as this agent has no SaaS; enrol it first")
 
+    def seat(self, name: str, holder: str, tell: Callable[[str], None]) -> AbstractAsyncContextManager[Seat]:
+        """Raises `Unavailable`."""
+        raise Unavailable(f"governor {name} cannot be asked, as this agent has no SaaS; enrol it first")
+
+
+class Fire(Protocol):
+    """Fires a transition of the watcher's machine; `Machine.fire` is it."""
+
+    def __call__(self, event: str, /, *, at_once: bool = False) -> Awaitable[Step | None]:
+        """See `Machine.fire`."""
+
 
 @dataclass(frozen=True)
 class Services:
@@ -144,7 +159,7 @@ class Context:
     data: MachineData
     services: Services
     state: Callable[[], str]  # that the machine is in now
-    fire: Callable[[str], Awaitable[Step | None]]  # a transition; see `Machine.fire`
+    fire: Fire
     foreign_state: Callable[[str], str | None]  # of a machine with this name, None when there is none
 
     def expand(self, text: str) -> str:
@@ -171,20 +186,38 @@ class Context:
         if not name:
             yield
             return
-        holder = f"Auto Agent  {self.origin.machine}#{watcher} @ {self.origin.identity}"
         async with AsyncExitStack() as held:
             try:
-                slot = self.services.governors.slot(name, holder, patience)
+                slot = self.services.governors.slot(name, self._holder(watcher), patience)
                 sequence = await held.enter_async_context(slot)
             except MraError:
                 await self._publish_governor(name, 0, "timeouts")
                 raise
-            await self._publish_governor(name, sequence, "enter")
-            try:
+            async with self._reported(name, sequence):
                 yield
-            finally:
-                with trio.CancelScope(shield=True):  # who counts slots needs every exit; it is one local commit
-                    await self._publish_governor(name, sequence, "exit")
+
+    @asynccontextmanager
+    async def elected(self, name: str, watcher: str, tell: Callable[[str], None]) -> AsyncIterator[Seat]:
+        """Hold a slot of a governor as the seat of a leader while inside, and report it.
+
+        Waits for it without end, so there is no timeout to report, and calls `tell` with the reason while it does.
+        Raises `MraError` when the governor cannot be asked. Stop what only a leader does before leaving.
+        """
+        governors, holder = self.services.governors, self._holder(watcher)
+        async with governors.seat(name, holder, tell) as seat, self._reported(name, seat.sequence):
+            yield seat
+
+    def _holder(self, watcher: str) -> str:
+        return f"Auto Agent  {self.origin.machine}#{watcher} @ {self.origin.identity}"
+
+    @asynccontextmanager
+    async def _reported(self, name: str, sequence: int) -> AsyncIterator[None]:
+        await self._publish_governor(name, sequence, "enter")
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):  # who counts slots needs every exit; it is one local commit
+                await self._publish_governor(name, sequence, "exit")
 
     async def _publish_governor(self, name: str, sequence: int, event: What) -> None:
         await self.publish(governor_event(self.origin.identity, self.origin.machine, name, sequence, event))

@@ -61,7 +61,8 @@ class Machine:
         self._neighbours = neighbours
         self._states = StateMachine.of(manifest)
         self._pace = Pace()
-        self._firing = trio.Lock()
+        self._pacing = trio.Lock()  # who may fire next, held while that waits for the pace
+        self._firing = trio.Lock()  # who fires now
         self._ended = False
         context = Context(
             self.origin, directory, data, services, lambda: self._states.state, self.fire, neighbours.state_of
@@ -109,30 +110,41 @@ class Machine:
             except Exception as failure:  # the machine is gone either way
                 log.failure("watcher could not clean up", failure, machine=self.manifest.name)
 
-    async def fire(self, event: str) -> Step | None:
+    async def fire(self, event: str, *, at_once: bool = False) -> Step | None:
         """Fire a transition: see it through, one at a time, and say what became of it; an empty name does nothing.
 
-        Transitions in quick succession wait their turn and then some (see `pace`). A change of state and its event are
-        stored in one transaction; only then do other machines and the own watchers learn of it. Cancelled before that,
-        nothing has happened; once begun, the change is completed.
+        Transitions in quick succession wait their turn and then some (see `pace`); one that has to happen `at_once`
+        goes before those that wait. A change of state and its event are stored in one transaction; only then do other
+        machines and the own watchers learn of it. Cancelled before that, nothing has happened; once begun, the change
+        is completed.
         """
         if not event:
             return None
+        if at_once:
+            self._pace = self._next_pace()[1]
+            return await self._see_through(event)
+        async with self._pacing:
+            if self.can(event):
+                wait, pace = self._next_pace()
+                if wait:
+                    await trio.sleep(wait)
+                self._pace = pace
+            return await self._see_through(event)
+
+    async def _see_through(self, event: str) -> Step:
         async with self._firing:
             step = self._states.after(event)
             if isinstance(step, Undeclared):
                 log.warning(
                     "transition is not possible", machine=self.manifest.name, transition=event, state=step.state
                 )
-                return step
-            wait, pace = self._pace.next(trio.current_time(), self._services.dice)
-            if wait:
-                await trio.sleep(wait)
-            self._pace = pace
-            if isinstance(step, Moved) and not self._ended:
+            elif isinstance(step, Moved) and not self._ended:
                 with trio.CancelScope(shield=True):
                     await self._enter(step)
             return step
+
+    def _next_pace(self) -> tuple[float, Pace]:
+        return self._pace.next(trio.current_time(), self._services.dice)
 
     async def _enter(self, step: Moved) -> None:
         self.since_wall = time.time_ns()

@@ -34,8 +34,8 @@ class Outcome:
     """What a watcher found, and what follows from it.
 
     `name` is the outcome as events show it. `announce` says whether an event goes out now, `transition` what to fire
-    (empty for nothing). `reason` is a sentence for the operator when something went wrong. `run_seconds` is how long
-    it took, when that is not simply the time the evaluation took.
+    (empty for nothing), and `at_once` that this waits for no pace. `reason` is a sentence for the operator when
+    something went wrong. `run_seconds` is how long it took, when that is not simply the time the evaluation took.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Outcome:
     transition: str = ""
     reason: str = ""
     run_seconds: float | None = None
+    at_once: bool = False
 
 
 class Watcher(ABC, Generic[P]):
@@ -75,6 +76,11 @@ class Watcher(ABC, Generic[P]):
     @abstractmethod
     async def run(self) -> None:
         """Watch until cancelled. Cancellation leaves nothing behind: no process, task or temporary file."""
+
+    @property
+    def detail(self) -> str:
+        """What there is to say of the last outcome when nothing is wrong; a clause for the operator."""
+        return ""
 
     @abstractmethod
     def report(self) -> Mapping[str, Any]:
@@ -116,7 +122,7 @@ class Watcher(ABC, Generic[P]):
         if outcome.announce:
             await self.context.publish(self.event())
         if outcome.transition:
-            await self.context.fire(outcome.transition)
+            await self.context.fire(outcome.transition, at_once=outcome.at_once)
 
     def note(self, outcome: Outcome) -> None:
         """Remember an outcome; the log tells when a watcher gets into trouble or another one, not at every run."""

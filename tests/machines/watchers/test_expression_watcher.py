@@ -71,7 +71,7 @@ class Tank:
             assert draft.subject == "machine.watcher.expression.state"
             self.published.append(json.loads(draft.body)["data"]["previous_outcome"])
 
-    async def fire(self, transition: str) -> None:
+    async def fire(self, transition: str, *, at_once: bool = False) -> None:
         self.fired.append(transition)
 
     async def at_level(self, *levels: object) -> None:

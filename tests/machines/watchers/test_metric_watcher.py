@@ -71,7 +71,7 @@ class Pump:
     async def record(self, _row: object, drafts: Sequence[Draft]) -> None:
         self.events += [json.loads(draft.body)["data"] for draft in drafts]
 
-    async def fire(self, transition: str) -> None:
+    async def fire(self, transition: str, *, at_once: bool = False) -> None:
         self.fired.append(transition)
 
     def command(self, text: str) -> None:

@@ -84,7 +84,7 @@ class Tank:
             self.events.append(json.loads(draft.body)["data"])
             self.story.append(f"event {self.events[-1]['status']}")
 
-    async def fire(self, transition: str) -> None:
+    async def fire(self, transition: str, *, at_once: bool = False) -> None:
         self.story.append(f"fire {transition}")
         self.enter(transition)
 
