@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import click
 import pytest
 
 from mra.cli.main import cli
+from mra.machines.manifest import read_manifest
+from mra.machines.watchers.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -66,6 +70,11 @@ def test_the_results_of_the_demo_and_the_tests_stand_in_the_readme() -> None:
     assert re.search(r"^submissions +[\d,]+ +[\d,]+ +0 +0 +0 +0$", demo, re.MULTILINE)
     tests = README.partition("<!-- tests -->")[2].partition("<!-- end of tests -->")[0]
     assert re.search(r"\d+ passed", tests)
+
+
+@pytest.mark.parametrize("text", re.findall(r"^ *```yaml\n(.*?)```", CHANGELOG, re.MULTILINE | re.DOTALL))
+def test_every_machine_of_the_changelog_can_run(text: str) -> None:
+    assert read_manifest(dedent(text), "CHANGELOG.md", registry()).problems == ()
 
 
 def test_the_benchmark_table_is_filled() -> None:

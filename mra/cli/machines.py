@@ -107,11 +107,11 @@ def show_machine(config: Path, as_json: bool, name: str) -> None:
     show.pairs({key.replace("_wall", "").replace("_", " ").capitalize(): value or None for key, value in found.items()})
     click.echo()
     show.table(
-        ("Watcher", "Type", "Active", "Outcome", "Seconds", "Restarts", "Trouble"),
+        ("Watcher", "Type", "Active", "Outcome", "Seconds", "Restarts", "Detail", "Trouble"),
         [
             (
                 each["name"], each["type"], each["active"], each["outcome"], round(each["run_seconds"], 3),
-                each["restarts"], each["trouble"] or each["crash"] or None,
+                each["restarts"], each["detail"] or None, each["trouble"] or each["crash"] or None,
             )
             for each in watchers
         ],

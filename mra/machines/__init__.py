@@ -16,6 +16,9 @@ Over the air, the vendor's signed list becomes machines: `delivery` is the machi
 watcher makes a manager (`managers`) for each entry, whose `archive` watcher deploys (`archives`) what was signed and
 tries it out (`trial`).
 
+Machines of several agents agree on a leader with the `election` watcher, an addition to Choria's: its seats are the
+slots of a governor, and winning and losing one are transitions.
+
 Pure: durations, words, document, decode, problems, section, manifest, definition, states, pace, events, graph, and the
 languages (gjson, golang, templates, expressions, hiera, spec). With I/O: data, process, scan, and the watchers. Tasks:
 `Fleet.run`, below it one `Machine.run` each, below that the watchers.

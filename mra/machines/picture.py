@@ -23,7 +23,10 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WatcherPicture:
-    """One watcher. `trouble` is why its last outcome is what it is, `crash` why it was started again."""
+    """One watcher. `trouble` is why its last outcome is what it is, `crash` why it was started again.
+
+    `detail` is what there is to say of it when nothing is wrong.
+    """
 
     name: str
     type: str
@@ -33,6 +36,7 @@ class WatcherPicture:
     run_seconds: float
     restarts: int
     crash: str
+    detail: str = ""
 
     @classmethod
     def of(cls, watcher: Watcher[Any], service: ServiceStatus | None) -> WatcherPicture:
@@ -48,6 +52,7 @@ class WatcherPicture:
             watcher.run_seconds,
             restarts,
             crash,
+            watcher.detail,
         )
 
 

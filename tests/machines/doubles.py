@@ -63,7 +63,7 @@ class Journal:
 def _line(data: dict[str, Any]) -> str:
     if "transition" in data:
         return f"{data['from_state']} -> {data['to_state']}"
-    if "governor" in data:
+    if "event_type" in data:
         return f"{data['governor']} {data['event_type']}"
     return f"{data['name']}: {data.get('previous_outcome', data.get('state'))}"
 

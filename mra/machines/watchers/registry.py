@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mra.errors import BadInput
 from mra.machines.watchers.archive import ArchiveWatcher
+from mra.machines.watchers.election import ElectionWatcher
 from mra.machines.watchers.exec import ExecWatcher
 from mra.machines.watchers.expression import ExpressionWatcher
 from mra.machines.watchers.file import FileWatcher
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BUILTIN: Final[tuple[type[Watcher[Any]], ...]] = (
     ArchiveWatcher,
+    ElectionWatcher,
     ExecWatcher,
     ExpressionWatcher,
     FileWatcher,
