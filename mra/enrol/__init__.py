@@ -31,7 +31,8 @@ Every request has an id that is on disk before it is sent, and the provisioner k
 whatever step, the same question gets the same answer. On the node one file, replaced whole, says "enrolled"
 (`enrolment`); the keys are made before it, and what else stands in the directory is a copy.
 
-    names, messages, sealing   pure: names; the four messages; boxes
+    names, shapes, messages    pure: names; what the four messages look like; making and reading them
+    sealing                    pure: boxes
     settings, keys, enrolment  the node's files
     offers                     which tokens the node can show
     exchange                   one attempt

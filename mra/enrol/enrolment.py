@@ -14,7 +14,7 @@ import msgspec
 
 from mra.durable import replace_file, sync_directory
 from mra.enrol.keys import PREVIOUS_FILE, load_keys
-from mra.enrol.messages import Grant  # noqa: TC001 - msgspec reads it
+from mra.enrol.shapes import Grant  # noqa: TC001 - msgspec reads it
 from mra.errors import Unavailable
 from mra.log import logger
 

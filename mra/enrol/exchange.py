@@ -12,8 +12,9 @@ import trio
 from mra.aio.addresses import is_address
 from mra.aio.session import Access, NoAnswer, frame, open_session
 from mra.enrol import messages
-from mra.enrol.messages import LARGEST_REQUEST, REQUEST_SUBJECT, Answer, Statement
+from mra.enrol.messages import LARGEST_REQUEST, REQUEST_SUBJECT
 from mra.enrol.sealing import Reader
+from mra.enrol.shapes import Answer, Statement
 from mra.errors import BadInput, LinkLost, Refused
 from mra.tokens import choria, compact, ed25519
 from mra.tokens.nkey import KeyPair, Kind

@@ -30,8 +30,8 @@ from mra.tokens import nats, servers
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from mra.enrol.messages import Answer, Grant
     from mra.enrol.settings import EnrolSettings
+    from mra.enrol.shapes import Answer, Grant
 
 log = logger("enrol")
 CHECK_SECONDS: Final = 3600.0

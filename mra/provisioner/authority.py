@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mra.enrol.messages import Grant
+from mra.enrol.shapes import Grant
 from mra.errors import Refused
 from mra.provisioner.entitlement import Entitlement, read_entitlement
 from mra.provisioner.site import grant_site

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from mra.enrol import messages
-from mra.enrol.messages import Answer, Request, Statement
+from mra.enrol.shapes import Answer, Grant, Request, Statement
 from mra.errors import BadInput, Busy, Refused, StoreBroken, Unavailable
 from mra.log import logger
 from mra.provisioner import ledger as rules
@@ -21,7 +21,6 @@ from mra.provisioner.ledger import Case, NotYet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mra.enrol.messages import Grant
     from mra.provisioner.authority import Authority, Customers
     from mra.provisioner.helper import Helper, HelperAnswer
     from mra.provisioner.ledger import Ledger
@@ -95,7 +94,7 @@ class Judge:
         except (StoreBroken, Busy) as error:
             log.error("a decision cannot be kept", reason=error.sentence)
             return say("failed", "The SaaS cannot keep its decisions just now.", rules.FIRST_WAIT)
-        if isinstance(decided, messages.Grant):
+        if isinstance(decided, Grant):
             return say("enrolled", granted=decided)
         if decided.shutdown:
             return say("shutdown", decided.msg[:500] or "The SaaS asks this node to stop.")

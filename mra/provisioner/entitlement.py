@@ -26,7 +26,7 @@ from mra.tokens import choria, servers
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from mra.enrol.messages import Statement
+    from mra.enrol.shapes import Statement
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 import msgspec
 
 from mra.aio.database import Database, open_database
-from mra.enrol.messages import Grant, Statement
 from mra.enrol.names import safe_name
+from mra.enrol.shapes import Grant, Statement
 from mra.errors import Refused, StoreBroken, Unavailable
 from mra.outbox import sqlite
 from mra.outbox.schema import sql_files, statements

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mra.enrol.messages import Grant
+from mra.enrol.shapes import Grant
 from mra.errors import Refused
 from mra.outbox.transaction import transaction
 

@@ -13,6 +13,7 @@ from mra.aio.session import Access, Message, Session, frame, open_session
 from mra.backoff import full_jitter
 from mra.enrol import messages
 from mra.enrol.messages import REQUEST_SUBJECT
+from mra.enrol.shapes import Challenge
 from mra.errors import Busy, LinkLost, MraError, Refused, StoreBroken
 from mra.groups import first
 from mra.log import logger
@@ -24,7 +25,7 @@ from mra.tokens import callout
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from mra.enrol.messages import Request
+    from mra.enrol.shapes import Request
     from mra.provisioner.authority import Authority, Customers
     from mra.provisioner.helper import Helper
     from mra.provisioner.ledger import Ledger
@@ -168,7 +169,7 @@ class _Desk:
         except Refused as error:
             await self._answer(reply, _told(error))
             return
-        if isinstance(asked, messages.Challenge):
+        if isinstance(asked, Challenge):
             await self._answer(reply, messages.tell_nonce(admission.make_nonce(self._secret, connection, time.time())))
         elif connection not in self._under_way and _queue(self._sender, _Asked(connection, reply, asked)):
             self._under_way.add(connection)

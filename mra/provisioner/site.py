@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mra.enrol.messages import SiteGrant
+from mra.enrol.shapes import SiteGrant
 from mra.errors import BadInput, Unavailable
 from mra.site.authority import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mra.enrol.messages import Statement
+    from mra.enrol.shapes import Statement
     from mra.provisioner.authority import Customers
 
 # A site works on while the SaaS is away, so what only its own nodes judge lasts longer than what the SaaS judges.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mra.enrol.enrolment import Enrolment
-    from mra.enrol.messages import Grant
+    from mra.enrol.shapes import Grant
     from mra.settings.model import Settings
 
 log = logger("enrol")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mra.enrol.keys import NodeKeys
-    from mra.enrol.messages import SiteGrant
+    from mra.enrol.shapes import SiteGrant
 
 SERVER = "bus.pem"
 

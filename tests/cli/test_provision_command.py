@@ -10,7 +10,7 @@ import pytest
 from mra.cli.main import invoke
 from mra.enrol.enrolment import Enrolment, keep_enrolment
 from mra.enrol.keys import load_or_make_keys
-from mra.enrol.messages import Grant
+from mra.enrol.shapes import Grant
 from mra.lock import daemon_lock
 from mra.settings import read_settings
 from mra.tokens import choria

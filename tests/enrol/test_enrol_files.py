@@ -9,7 +9,7 @@ import pytest
 from mra.enrol import enrolment as files
 from mra.enrol.enrolment import Enrolment, Standing, judge, keep_enrolment, load_enrolment, request_id, write_copies
 from mra.enrol.keys import load_keys, load_or_make_keys, replace_identity_key
-from mra.enrol.messages import Grant
+from mra.enrol.shapes import Grant
 from mra.errors import Unavailable
 
 DAY = 86400

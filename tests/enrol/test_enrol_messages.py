@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mra.enrol import messages
-from mra.enrol.messages import Answer, Challenge, Grant, Request, Statement
 from mra.enrol.names import check_identity, safe_name
 from mra.enrol.sealing import Reader, seal
+from mra.enrol.shapes import Answer, Challenge, Grant, Request, Statement
 from mra.errors import BadInput, Refused
 from mra.tokens.ed25519 import SigningKey
 from mra.tokens.nkey import KeyPair, Kind

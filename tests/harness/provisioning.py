@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from mra.enrol.enrolment import Enrolment
     from mra.enrol.keys import NodeKeys
-    from mra.enrol.messages import Answer
+    from mra.enrol.shapes import Answer
     from mra.provisioner.helper import Helper
     from mra.tokens.ed25519 import SigningKey
     from tests.harness.tenancy import Tenancy

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mra.enrol import messages
-from mra.enrol.messages import Request, Statement
 from mra.enrol.sealing import Reader
+from mra.enrol.shapes import Grant, Request, Statement
 from mra.errors import BadInput, Refused, StoreBroken, Unavailable
 from mra.provisioner import ledger as rules
 from mra.provisioner import records
@@ -322,11 +322,9 @@ def book(tmp_path):
         yield connection
 
 
-def grant(of: Case, expires: float = NOW + 90 * DAY) -> messages.Grant:
+def grant(of: Case, expires: float = NOW + 90 * DAY) -> Grant:
     account, identity = of.key
-    return messages.Grant(
-        of.entitlement.customer, account, identity, of.name, "", "s", "n", (), {}, int(NOW), int(expires)
-    )
+    return Grant(of.entitlement.customer, account, identity, of.name, "", "s", "n", (), {}, int(NOW), int(expires))
 
 
 def test_two_services_that_decide_at_once_give_one_answer(book):

@@ -12,8 +12,8 @@ import pytest
 
 from mra.credentials import from_creds
 from mra.enrol import messages
-from mra.enrol.messages import Statement
 from mra.enrol.sealing import Reader
+from mra.enrol.shapes import Statement
 from mra.tokens import choria
 from mra.tokens.ed25519 import SigningKey
 from mra.tokens.nkey import KeyPair, Kind

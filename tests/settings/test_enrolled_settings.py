@@ -10,8 +10,8 @@ import pytest
 
 from mra.enrol.enrolment import Enrolment, Standing, keep_enrolment
 from mra.enrol.keys import load_or_make_keys
-from mra.enrol.messages import Grant, SiteGrant
 from mra.enrol.names import safe_name
+from mra.enrol.shapes import Grant, SiteGrant
 from mra.errors import BadInput, Misconfigured
 from mra.settings import read_settings
 from mra.settings.enrolled import usable_enrolment, with_enrolment

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mra.enrol.messages import Statement
+from mra.enrol.shapes import Statement
 from mra.errors import Unavailable
 from mra.provisioner.site import GRACE, grant_site
 from mra.site.authority import Authority
