@@ -4,7 +4,7 @@ Promise: `append` returns after a commit with `synchronous=FULL`; from then on t
 operating-system crash and power loss, and leaves only because the SaaS holds it, because a stated policy shed it
 (recorded in `loss`), or because it was parked (kept in `parked` with the reason).
 
-    append, append_many --> tickets --> one writer task --> one transaction --> receipts      (outbox.py)
+    append, append_many --> tickets --> one writer task --> one transaction --> receipts      (group.py)
                                             |                  |
                                       group commit        store.py: the SQL, plain functions over one connection
                                                                |
@@ -31,7 +31,8 @@ Modules, pure ones first:
     books.py        marks and counters that agree with what a salvage found
     doubt.py        whether somebody met damage that was not examined since
     ballast.py      disk space set aside, so that a full disk cannot stop the draining
-    outbox.py       the Trio side: tickets, group commit, waking the uplink, mending
+    group.py        group commit: producers wait for the transaction that carries their records
+    outbox.py       the Trio side: units of work, waking the uplink, mending
     service.py      the daemon's tasks: upkeep, other writers, reports of losses
     inspection.py   questions for people: lanes, rows
     verification.py whether pages, books and checksums are right

@@ -1,12 +1,7 @@
-"""The outbox as the daemon's tasks see it: append, wait, and the units that the uplink runs.
-
-Group commit: everything that arrives while one transaction runs goes into the next one. A producer waits for the
-commit that carries its record, and for nothing else.
-"""
+"""The outbox as the daemon's tasks see it: append, wait, and the units that the uplink runs."""
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -18,6 +13,7 @@ from mra.errors import MraError, StoreBroken
 from mra.log import logger
 from mra.outbox import doubt, salvage, sqlite, store, verification
 from mra.outbox.ballast import Ballast
+from mra.outbox.group import GroupCommit
 from mra.outbox.opening import prepare
 from mra.outbox.record import Draft, Lane, Receipt
 
@@ -32,21 +28,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logger("outbox")
-_LARGEST_GROUP = 4096  # records in one commit: bounds how long one transaction takes
-_HEAVIEST_GROUP = 16 * 1024 * 1024  # bytes of bodies, likewise
-_STOPPING = "The agent is stopping: append again after its restart."
-
-
-class _Ticket:
-    """One producer's request on its way through the writer."""
-
-    __slots__ = ("outcome", "request", "size", "task")
-
-    def __init__(self, request: store.Request, task: trio.lowlevel.Task) -> None:
-        self.request = request
-        self.size = sum(len(draft.body) for draft in request.drafts)
-        self.task: trio.lowlevel.Task | None = task  # None once it was answered, or its producer was cancelled
-        self.outcome: store.Outcome | None = None
 
 
 class Outbox:
@@ -58,9 +39,7 @@ class Outbox:
         self.ballast = ballast_of(path, settings)
         self._writer = writer
         self._reader = reader
-        self._queue: deque[_Ticket] = deque()
-        self._queued = trio.Event()
-        self._is_stopped = False
+        self._group = GroupCommit(self._accept)
         self._changed = {lane: trio.Event() for lane in Lane}
         self._progress = trio.Event()
         self._mending = trio.Lock()
@@ -79,22 +58,7 @@ class Outbox:
         unknown, and only a submission repeated under the same id is certain to be accepted once. A caller that is
         cancelled before its commit has begun leaves nothing behind; one that is cancelled later does not know.
         """
-        if self._is_stopped:
-            raise StoreBroken(_STOPPING)
-        ticket = _Ticket(store.Request(drafts, also), trio.lowlevel.current_task())
-        self._queue.append(ticket)
-        self._queued.set()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            ticket.task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
-        outcome = ticket.outcome
-        if isinstance(outcome, Exception):
-            raise outcome
-        assert outcome is not None
-        return outcome
+        return await self._group.submit(store.Request(drafts, also))
 
     async def run_unit(self, unit: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a writing unit that must get through (settle, park, prune): a full disk gives up the ballast for it."""
@@ -171,55 +135,12 @@ class Outbox:
 
     async def run_writer(self) -> None:
         """The writer task: one transaction after another, each with everything that has arrived."""
-        try:
-            while True:
-                await self._queued.wait()
-                self._queued = trio.Event()
-                while group := self._next_group():
-                    await self._commit(group)
-        finally:
-            self._is_stopped = True
-            self._answer(list(self._queue), StoreBroken(_STOPPING))
-            self._queue.clear()
+        await self._group.run()
 
-    def _next_group(self) -> list[_Ticket]:
-        """Tickets for one commit, oldest first. Those whose producer was cancelled meanwhile are dropped."""
-        group: list[_Ticket] = []
-        rows = size = 0
-        while self._queue and rows < _LARGEST_GROUP and size < _HEAVIEST_GROUP:
-            ticket = self._queue.popleft()
-            if ticket.task is not None:
-                group.append(ticket)
-                rows += len(ticket.request.drafts)
-                size += ticket.size
-        return group
-
-    async def _commit(self, group: Sequence[_Ticket]) -> None:
-        requests = [ticket.request for ticket in group]
-        try:
-            outcomes = await self._run(self._writer, store.accept, self.path, requests, self.settings, clock.now())
-        except MraError as error:
-            self._answer(group, error)
-        except BaseException:
-            self._answer(group, StoreBroken("The append ended unexpectedly: its outcome is unknown."))
-            raise
-        else:
-            for ticket, outcome in zip(group, outcomes, strict=True):
-                self._settle(ticket, outcome)
-            self.wake({receipt.lane for outcome in outcomes if isinstance(outcome, list) for receipt in outcome})
-
-    def _answer(self, group: Iterable[_Ticket], error: MraError) -> None:
-        """The same bad news for everyone, each in an object of its own: tasks that share one mix their tracebacks."""
-        for ticket in group:
-            copy = type(error)(*error.args)
-            copy.__cause__ = error
-            self._settle(ticket, copy)
-
-    def _settle(self, ticket: _Ticket, outcome: store.Outcome) -> None:
-        ticket.outcome = outcome
-        if ticket.task is not None:
-            trio.lowlevel.reschedule(ticket.task)
-            ticket.task = None
+    async def _accept(self, requests: Sequence[store.Request]) -> list[store.Outcome]:
+        outcomes = await self._run(self._writer, store.accept, self.path, requests, self.settings, clock.now())
+        self.wake({receipt.lane for outcome in outcomes if isinstance(outcome, list) for receipt in outcome})
+        return outcomes
 
     async def _mend(self, error: StoreBroken, generation: int) -> bool:
         """Reopen the file after an error that may have left the connection's picture of it wrong; salvage damage.
@@ -229,7 +150,7 @@ class Outbox:
         is_mended = False
         with trio.CancelScope(shield=True):
             async with self._mending:
-                if self._generation != generation or self._is_stopped:
+                if self._generation != generation or self._group.is_stopped:
                     return False
                 self._generation += 1
                 log.error("database failed, reopening it", error=str(error))
