@@ -8,7 +8,7 @@ lease, in which those of the leader before it end or are taken again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import trio
@@ -103,7 +103,9 @@ class SlotDesk:
         kept = await self.outbox.read(_kept, governor)
         if kept is None:
             raise Unavailable(f"The leader has never heard of governor {governor}, and the SaaS is out of reach.")
-        return kept
+        if kept.term != self.term:  # this node led before, and another one since
+            await self.outbox.run_unit(_keep, governor, kept.capacity, self.term)
+        return kept.capacity
 
     async def look(self, governor: str, number: int) -> Slot | None:
         """A slot, None for one that nobody holds or held lately."""
@@ -111,7 +113,7 @@ class SlotDesk:
 
     async def put(self, governor: str, number: int, body: bytes, *, owner: str, lease: int, expected: int) -> int:
         """Change a slot, by compare-and-swap. Raises CheckpointMoved, Unavailable while none may be handed out."""
-        return await self.outbox.run_unit(_put, governor, number, body, owner, lease, expected)
+        return await self.outbox.run_unit(_put, self.term, governor, number, body, owner, lease, expected)
 
 
 class BusSlots:
@@ -164,9 +166,16 @@ def _keep(connection: Connection, governor: str, capacity: Capacity, term: int) 
             connection.execute("UPDATE site_governor SET slots = ?, lease = ? WHERE name = ?", (*capacity, governor))
 
 
-def _kept(connection: Connection, governor: str) -> Capacity | None:
-    found = connection.execute("SELECT slots, lease FROM site_governor WHERE name = ?", (governor,)).fetchone()
-    return Capacity(*found) if found else None
+class _Kept(NamedTuple):
+    """A capacity, and the term in which this node heard of it."""
+
+    capacity: Capacity
+    term: int
+
+
+def _kept(connection: Connection, governor: str) -> _Kept | None:
+    found = connection.execute("SELECT slots, lease, term FROM site_governor WHERE name = ?", (governor,)).fetchone()
+    return _Kept(Capacity(*found[:2]), found[2]) if found else None
 
 
 def _look(connection: Connection, governor: str, number: int) -> Slot | None:
@@ -182,9 +191,11 @@ def _clock_as_read(connection: Connection) -> int:
     return Elapsed(connection, now()).now
 
 
-def _put(connection: Connection, governor: str, number: int, body: bytes, owner: str, lease: int, expected: int) -> int:
+def _put(
+    connection: Connection, term: int, governor: str, number: int, body: bytes, owner: str, lease: int, expected: int
+) -> int:
     with transaction(connection):
-        known = connection.execute("SELECT slots, open_at FROM site_governor WHERE name = ?", (governor,)).fetchone()
+        known = connection.execute("SELECT term, open_at FROM site_governor WHERE name = ?", (governor,)).fetchone()
         if known is None:
             raise Refused(f"The leader knows no governor {governor}: ask for its capacity first.")
         here = _look(connection, governor, number)
@@ -192,7 +203,7 @@ def _put(connection: Connection, governor: str, number: int, body: bytes, owner:
             raise CheckpointMoved(f"Slot {number} of governor {governor} was changed by somebody else.")
         if here and here.owner and here.owner != owner:
             raise CheckpointMoved(f"Slot {number} of governor {governor} is another's.")
-        if body and here is None and _clock(connection) < known[1]:
+        if body and here is None and (known[0] != term or _clock(connection) < known[1]):
             raise Unavailable(f"Slots of governor {governor} may still be held under the leader before: wait a lease.")
         sequence = connection.execute("SELECT coalesce(max(sequence), 0) + 1 FROM site_slot").fetchone()[0]
         holder = "".join(letter if letter.isprintable() else "?" for letter in body.decode("utf-8", "replace"))

@@ -375,8 +375,18 @@ async def test_a_governor_that_nobody_told_of_hands_out_nothing(site: BusSite) -
 
 async def test_a_new_leader_hands_out_no_slot_before_those_of_the_old_one_have_ended(site: BusSite) -> None:
     await site.leader.run_unit(_keep, "rollout", Capacity(2, 60), 2)
+    site.slots.term = 2
     with pytest.raises(Unavailable, match="under the leader before"):
         await site.slots.put("rollout", 0, b"one", owner="a", lease=60, expected=0)
+
+
+async def test_a_leader_that_leads_again_without_the_saas_waits_for_the_slots_of_the_one_between(site: BusSite) -> None:
+    await site.leader.run_unit(_keep, "rollout", Capacity(2, 60), 1)
+    site.slots.term = 3
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="under the leader before"):
+            await site.slots.put("rollout", 0, b"one", owner="a", lease=60, expected=0)
+        assert await site.slots.capacity("rollout") == Capacity(2, 60)
 
 
 async def test_a_slot_of_another_node_can_be_neither_taken_nor_given_back(site: BusSite) -> None:
