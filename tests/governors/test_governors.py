@@ -86,6 +86,11 @@ async def lost(governors):
     return not governors.held
 
 
+async def lost_to(story, rival):
+    """Whether a candidate has heard who holds the seat."""
+    return f"all are held, the one by {rival}" in story
+
+
 async def reached(backend, sequence):
     """Whether the one slot that is held was changed that often."""
     return (await desk.ls(backend))[0].held[0].sequence >= sequence
@@ -198,6 +203,50 @@ async def test_a_slot_is_kept_beyond_its_lease_for_as_long_as_its_holder_lives(s
         with pytest.raises(Unavailable, match="all are held"):
             async with second.slot("REFILL", "b", SOON):
                 pass
+
+
+async def test_a_leader_that_is_cut_off_knows_its_loss_before_the_next_one_leads(saas, backend):
+    await desk.put(backend, "acme", "PUMP", Capacity(1, 3))
+    story = []
+
+    async def follow(governors):
+        async with governors.seat("PUMP", "b", story.append):
+            story.append("b wins")
+
+    async with agent(saas, "edge-2") as second, trio.open_nursery() as nursery:
+        first = Governors(waits=often)
+        async with AsyncExitStack() as life:
+            async with linked(saas, first):
+                seat = await life.enter_async_context(first.seat("PUMP", "a", story.append))
+                nursery.start_soon(follow, second)
+                await until(lambda: lost_to(story, "a"))
+            assert "could not be renewed" in await seat.wait_lost()
+            assert "b wins" not in story
+        with trio.fail_after(20):  # what it lets go of now is never returned: it has no session
+            while "b wins" not in story:  # noqa: ASYNC110 - the server tells nobody when a lease ends
+                await trio.sleep(0.02)
+
+
+async def test_a_seat_that_was_freed_by_force_is_won_after_its_holder_has_learnt_of_it(saas, backend):
+    await desk.put(backend, "acme", "PUMP", Capacity(1, 3))
+    story = []
+
+    async def follow(governors):
+        async with governors.seat("PUMP", "b", story.append):
+            story.append("b wins")
+
+    async with (
+        agent(saas, "edge-2") as second,
+        trio.open_nursery() as nursery,
+        agent(saas) as first,
+        first.seat("PUMP", "a", story.append) as seat,
+    ):
+        nursery.start_soon(follow, second)
+        await until(lambda: lost_to(story, "a"))
+        assert [slot.holder for slot in await desk.evict(backend, "acme", "PUMP", None)] == ["a"]
+        assert "taken away" in await seat.wait_lost()
+        assert "b wins" not in story
+    assert story[-1] == "b wins"
 
 
 async def test_an_evicted_holder_goes_on_but_its_slot_is_free_and_the_eviction_reported(saas, backend):
