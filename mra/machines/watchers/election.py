@@ -133,10 +133,17 @@ class ElectionWatcher(Watcher[ElectionProperties]):
     async def _lead(self, seat: Seat) -> None:
         """See the victory through, unless the seat is lost meanwhile, and then the loss."""
         self._seat, self._reason = seat, ""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.settle, Outcome(LEADING, True, self.definition.success_transition))
-            reason = await seat.wait_lost()
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.settle, Outcome(LEADING, True, self.definition.success_transition))
+                reason = await seat.wait_lost()
+                nursery.cancel_scope.cancel()
+        except Exception:  # the machine may be in a leader's state already, and the seat is given back next
+            await self._step_down("the watcher failed")
+            raise
+        await self._step_down(reason)
+
+    async def _step_down(self, reason: str) -> None:
         self._seat, self._reason = None, f"the seat was lost, as {reason}"
         origin, name = self.context.origin, self.definition.name
         log.warning("leadership lost", machine=origin.machine, watcher=name, governor=self._governor, reason=reason)

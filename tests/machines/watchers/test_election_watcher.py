@@ -216,6 +216,22 @@ async def test_a_loss_waits_for_no_pace(node, autojump_clock):
         nursery.cancel_scope.cancel()
 
 
+async def test_a_crash_of_a_leader_ends_its_leadership_before_the_seat_is_free(node, table, autojump_clock):
+    told = []
+
+    class Faulty(Alone):
+        def tell(self, name, event):
+            told.append((event, bool(table.holder())))
+            if len(told) == 1:
+                raise ZeroDivisionError
+
+    first = node(neighbours=Faulty())
+    await trio.sleep(60)
+    assert told == [("lead", True), ("follow", True), ("lead", True)]
+    assert first.machine.supervisor.services["e"].restarts == 1
+    assert first.machine.state == "LEADING"
+
+
 async def test_without_a_link_it_campaigns_on_and_wins_when_there_is_one(node, nursery, autojump_clock):
     first = node(linked=False)
     await trio.sleep(1000)
