@@ -119,7 +119,7 @@ def governors_ls(reach: Reach, as_json: bool, customer: str | None) -> None:
 def governors_evict(
     reach: Reach, as_json: bool, customer: str, governor: str, slots: tuple[int, ...], every: bool
 ) -> None:
-    """Free SLOTS of GOVERNOR, whoever holds them. What the holders do goes on.
+    """Free SLOTS of GOVERNOR, whoever holds them. What they do goes on; who leads an election steps down.
 
     \b
     Examples:

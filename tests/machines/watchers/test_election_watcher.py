@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from mra.errors import BadInput
 from mra.governors.governors import Governors
 from mra.machines.context import NoGovernors
+from mra.machines.picture import WatcherPicture
 from tests.governors.memory import Table, Way
 from tests.machines.doubles import Alone, Journal, machine
 
@@ -20,9 +21,8 @@ version: 1.0.0
 initial_state: FOLLOWING
 transitions:
   - {name: lead, from: [FOLLOWING], destination: LEADING}
-  - {name: follow, from: [LEADING], destination: FOLLOWING}
+  - {name: follow, from: [LEADING, RESTING], destination: FOLLOWING}
   - {name: rest, from: [FOLLOWING, LEADING], destination: RESTING}
-  - {name: rise, from: [RESTING], destination: FOLLOWING}
   - {name: flicker, from: [FOLLOWING, LEADING], destination: FOLLOWING}
 watchers:
 """
@@ -105,7 +105,11 @@ async def test_of_two_one_leads_and_the_other_says_who_does(node, autojump_clock
     assert (first.machine.state, second.machine.state) == ("LEADING", "FOLLOWING")
     assert second.story == ["e: campaigning"]
     assert second.watcher.trouble == ""
-    assert second.watcher.detail == "PUMP: all are held, the one by Auto Agent  guard#e @ edge-07"
+    shown = WatcherPicture.of(second.watcher, None)
+    assert (shown.outcome, shown.detail) == (
+        "campaigning",
+        "PUMP: all are held, the one by Auto Agent  guard#e @ edge-07",
+    )
     assert second.watcher.report()["reason"] == "all are held, the one by Auto Agent  guard#e @ edge-07"
 
 
@@ -147,9 +151,31 @@ async def test_leaving_its_states_resigns_at_once_and_coming_back_campaigns_agai
     assert first.watcher.detail == ""
     await trio.sleep(1000)
     assert first.watcher.outcome == "resting"
-    await first.machine.fire("rise")
+    await first.machine.fire("follow")
     await trio.sleep(10)
     assert first.machine.state == "LEADING"
+
+
+async def test_who_loses_the_seat_while_leaving_its_states_stays_out(node, autojump_clock):
+    first = node()
+    await trio.sleep(1)
+    stored = first.machine._store
+    leaves, goes_on = trio.Event(), trio.Event()
+
+    async def store_slowly(*args):
+        leaves.set()
+        await goes_on.wait()
+        await stored(*args)
+
+    first.machine._store = store_slowly
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.machine.fire, "rest")
+        await leaves.wait()
+        first.watcher._seat._holding.lose("it was evicted")
+        await wait_all_tasks_blocked()
+        goes_on.set()
+    await trio.sleep(10)
+    assert first.machine.state == "RESTING"
 
 
 async def test_who_leaves_while_campaigning_never_leads(node, table, autojump_clock):
