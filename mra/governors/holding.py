@@ -88,6 +88,10 @@ class Seat:
         self.sequence = holding.sequence  # rises from holder to holder, for as long as the slots are kept in one place
         self.since_wall = time.time_ns()
 
+    def give_up(self, reason: str) -> None:
+        """Count it as lost for a reason of the holder's own."""
+        self._holding.lose(reason)
+
     async def wait_lost(self) -> str:
         """Return once the seat counts as lost, with the reason as a clause. What is lost is not won back.
 

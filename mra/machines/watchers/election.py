@@ -43,7 +43,8 @@ class ElectionWatcher(Watcher[ElectionProperties]):
 
     Winning fires `success_transition`, losing `fail_transition`, each once. A lost seat is told before anybody else can
     have it, and the transition waits for no pace; what the machine runs in the state that it leaves then has to end
-    within a fifth of the governor's lease. Leaving the matching states, and the end of the machine, give the seat back.
+    within a fifth of the governor's lease. Leaving the matching states, and the end of the machine, give the seat back;
+    a foreign machine that leaves the state that is required is a loss.
     """
 
     kind = "election"
@@ -57,6 +58,7 @@ class ElectionWatcher(Watcher[ElectionProperties]):
         self._seat: Seat | None = None
         self._reason = ""  # why it does not lead
         self._candidacy: trio.CancelScope | None = None
+        self._stands = False  # wants a seat
 
     @classmethod
     def faults(cls, definition: WatcherDef) -> Iterable[tuple[str, str]]:
@@ -97,14 +99,19 @@ class ElectionWatcher(Watcher[ElectionProperties]):
         return self._governor + (f": {self._reason}" if self._reason else "")
 
     async def _stand(self) -> None:
-        """Be a candidate until the machine is in a state for that no more."""
+        """Be a candidate until the machine, or a foreign one, is in a state for that no more."""
+        self._stands = True
         try:
             async with trio.open_nursery() as nursery:
                 self._candidacy = nursery.cancel_scope
                 nursery.start_soon(self._campaign)
                 while self.is_active():
                     await self._wait_changed()
-                nursery.cancel_scope.cancel()
+                self._stands = False
+                if self._seat and self.works_in(self.context.state()):
+                    self._seat.give_up("a foreign machine left the state that is required")  # steps down, then ends
+                else:
+                    nursery.cancel_scope.cancel()
         finally:
             self._candidacy, self._seat, self._reason, self.outcome = None, None, "", RESTING
 
@@ -114,7 +121,7 @@ class ElectionWatcher(Watcher[ElectionProperties]):
 
     async def _campaign(self) -> None:
         await self.settle(Outcome(CAMPAIGNING, announce=True))
-        while True:
+        while self._stands:
             try:
                 self._governor = self.context.expand(self.properties.governor)
                 if not self._governor:

@@ -171,7 +171,7 @@ async def test_who_loses_the_seat_while_leaving_its_states_stays_out(node, autoj
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first.machine.fire, "rest")
         await leaves.wait()
-        first.watcher._seat._holding.lose("it was evicted")
+        first.watcher._seat.give_up("it was evicted")
         await wait_all_tasks_blocked()
         goes_on.set()
     await trio.sleep(10)
@@ -221,7 +221,7 @@ async def test_a_seat_that_is_lost_before_the_victory_was_told_leads_nowhere(nod
         first.machine._pace = first.machine._next_pace()[1]
     await trio.sleep(1)
     assert (first.watcher.outcome, first.machine.state) == ("leading", "FOLLOWING")
-    first.watcher._seat._holding.lose("it was evicted")
+    first.watcher._seat.give_up("it was evicted")
     await trio.sleep(1)
     assert first.machine.state == "FOLLOWING"
     assert "FOLLOWING -> LEADING" not in first.story
@@ -236,7 +236,7 @@ async def test_a_loss_waits_for_no_pace(node, autojump_clock):
         nursery.start_soon(first.machine.fire, "flicker")  # waits for the pace
         await wait_all_tasks_blocked()
         lost_at = trio.current_time()
-        first.watcher._seat._holding.lose("it was evicted")
+        first.watcher._seat.give_up("it was evicted")
         await wait_all_tasks_blocked()
         assert (trio.current_time(), first.machine.state) == (lost_at, "FOLLOWING")
         nursery.cancel_scope.cancel()
@@ -302,7 +302,11 @@ async def test_a_foreign_state_that_is_required_is_noticed_within_a_second(node,
     assert first.machine.state == "LEADING"
     neighbours.states["pump"] = "off"
     await trio.sleep(2)
+    assert first.story[len(WON) :] == ["e: campaigning", "LEADING -> FOLLOWING", "PUMP exit", "e: resting"]
     assert (first.watcher.outcome, table.holder()) == ("resting", "")
+    neighbours.states["pump"] = "on"
+    await trio.sleep(10)
+    assert first.machine.state == "LEADING"
 
 
 async def test_it_tells_whether_it_leads_at_its_announcements(node, autojump_clock):
