@@ -56,6 +56,7 @@ class WatcherDef:
     fail_transition: str = ""
     interval: Duration = NONE
     announce_interval: Duration = NONE
+    success_states: tuple[str, ...] = ()  # that success_transition leads to
 
     def matches(self, state: str) -> bool:
         """Whether the watcher works in this state of its own machine, foreign states left aside."""

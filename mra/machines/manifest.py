@@ -176,7 +176,10 @@ def _watcher(section: Section, machine: Manifest, kinds: Mapping[str, WatcherKin
     decoded = _properties(section, properties, kind)
     if decoded is None:
         return None
-    definition = WatcherDef(name, type_, decoded, state_match, foreign, success, fail, interval, announce)
+    leads_to = tuple(
+        dict.fromkeys(each.destination for each in machine.transitions if success and each.name == success)
+    )
+    definition = WatcherDef(name, type_, decoded, state_match, foreign, success, fail, interval, announce, leads_to)
     for key, reason in kind.faults(definition):
         section.error(key, reason)
     return definition

@@ -62,9 +62,12 @@ class ElectionWatcher(Watcher[ElectionProperties]):
 
     @classmethod
     def faults(cls, definition: WatcherDef) -> Iterable[tuple[str, str]]:
-        """Who wins without being told when that is over leads for ever."""
+        """What would leave a machine in a leader's state without a seat."""
         if definition.success_transition and not definition.fail_transition:
             yield "fail_transition", "it is required with success_transition; name what a lost seat leads to"
+        for state in definition.success_states:
+            if not definition.matches(state):
+                yield "state_match", f"winning leads to {state[:40]!r}, where the seat would be given back; add it"
 
     def state_changed(self, state: str) -> None:
         """Ends a candidacy that has no place in the new state before it can fire anything there."""

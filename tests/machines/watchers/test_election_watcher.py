@@ -321,6 +321,15 @@ def test_a_victory_needs_a_transition_for_its_end(tmp_path):
         machine(line, Journal(), tmp_path, manifest=GUARD)
 
 
+def test_a_seat_is_kept_in_the_state_that_winning_leads_to(tmp_path):
+    line = (
+        "{name: e, type: election, state_match: [FOLLOWING], success_transition: lead, fail_transition: follow,"
+        " properties: {governor: PUMP}}"
+    )
+    with pytest.raises(BadInput, match="state_match: winning leads to 'LEADING', where the seat would be given back"):
+        machine(line, Journal(), tmp_path, manifest=GUARD)
+
+
 def test_it_needs_a_governor(tmp_path):
     with pytest.raises(BadInput, match=r"properties\.governor: it is required"):
         machine("{name: e, type: election, properties: {}}", Journal(), tmp_path, manifest=GUARD)
