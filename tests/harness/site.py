@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30
 LOOK_AGAIN_SECONDS = 0.02
+BUSY_SECONDS = 10.0
 
 Tables = dict[str, dict[str, Any]]
 
@@ -120,7 +121,7 @@ class Site:
     async def _wait_ready(self, agent: Child) -> None:
         while agent.returncode is None:
             try:
-                await self.status()
+                await self._ask_status()
             except (OSError, ValueError):
                 await trio.sleep(LOOK_AGAIN_SECONDS)
             else:
@@ -161,7 +162,21 @@ class Site:
         await self._gone()
 
     async def status(self) -> dict[str, Any]:
-        """What the daemon says of itself over its control socket. Raises `OSError` or `ValueError` when it cannot."""
+        """What the daemon says of itself over its control socket. Raises `OSError` or `ValueError` when it cannot.
+
+        One that cannot just now, as while its place in a site changes, is asked again for a while.
+        """
+        patience = trio.current_time() + BUSY_SECONDS
+        while True:
+            try:
+                return await self._ask_status()
+            except (OSError, ValueError, KeyError):
+                runs = self._agent is not None and self._agent.returncode is None
+                if not runs or trio.current_time() > patience:
+                    raise
+            await trio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def _ask_status(self) -> dict[str, Any]:
         async with await trio.open_unix_socket(self.state / "mra.sock") as stream:
             await stream.send_all(b'{"ask": "status"}\n')
             answer = b"".join([piece async for piece in stream])

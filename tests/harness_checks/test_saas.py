@@ -137,6 +137,8 @@ import sys, time
 from pathlib import Path
 from tests.harness.processes import Child
 child = Child(["sleep", "600"], Path(sys.argv[1]))
+while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\\n":  # until then it has not said that it wants to die
+    time.sleep(0.01)
 print(child.pid, flush=True)
 time.sleep(600)
 """
