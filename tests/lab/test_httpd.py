@@ -44,6 +44,7 @@ async def source(tmp_path: Path) -> AsyncIterator[Source]:
         "MRA_ARTIFACTS_PORT": str(port),
         "MRA_ARTIFACTS_ROOT": str(tmp_path / "www"),
         "MRA_ARTIFACTS_TLS": str(tmp_path / "tls"),
+        "MRA_ARTIFACTS_RUN": str(tmp_path),
     }
     command = [APACHE, *root, "-D", "FOREGROUND", "-f", str(CONFIGURATION)]
     async with open_child(command, tmp_path / "httpd.log", environment) as child:
