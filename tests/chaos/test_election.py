@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.harness.site import Site
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
-LEASE = 4
-PATIENCE = 30  # s: a lease, the longest pause of a candidate, and whatever else this host has to do
+LEASE = 8  # long enough that a busy host renews in time
+PATIENCE = 60  # s: a lease, the longest pause of a candidate, and whatever else this host has to do
 CANDIDATES = ("n2", "n3")
 MACHINE = """\
 name: guard
