@@ -63,6 +63,14 @@ class Connection(Client):
         await super()._process_info(info, initial_connection)
         self._max_payload = int(info.get("max_payload", self._max_payload))
 
+    async def _process_pong(self) -> None:
+        # Whoever waited for this answer may have given up; nats-py's reader would fall over it, and the link be lost.
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pings_outstanding = 0
+        else:
+            await super()._process_pong()
+
     @property
     def offers_tls(self) -> bool:
         """Whether the server has said that it wants TLS."""

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from mra.aio.session import Access, NoAnswer, frame, open_session
+from mra.aio.session import Access, NoAnswer, Silent, frame, open_session
 from mra.errors import LinkLost, Misconfigured
 from tests.harness.saas import EVENTS, LAB, Saas, open_saas
 
@@ -93,6 +93,17 @@ async def test_a_silent_server_is_noticed_and_closing_does_not_wait_for_it(saas:
             await session.keep_alive(1.0)
             assert session.lost.is_set()
     saas.resume()
+
+
+async def test_a_link_lives_on_when_the_answer_comes_after_one_was_patient(saas: Saas) -> None:
+    async with open_session(access(saas)) as session:
+        await saas.suspend()
+        with pytest.raises(Silent):
+            await session.round_trip(0.05)
+        saas.resume()
+        await session.round_trip(10)
+        answer = await session.request("machine_room.events.lifecycle.x", b"{}", patience=10)
+    assert b'"seq":1' in answer.body
 
 
 async def test_an_answer_that_never_comes_is_a_lost_link(saas: Saas) -> None:
