@@ -10,6 +10,7 @@ from mra.machines.context import NoDesired, Services, Stored
 from mra.machines.delivery import MACHINES_MANAGER
 from mra.machines.fleet import Fleet
 from mra.machines.overrides import Overrides
+from mra.machines.scratch import Scratch
 from mra.machines.trial import FleetTrials
 from mra.machines.watchers.registry import registry
 
@@ -60,7 +61,9 @@ def build_fleet(
         trials=FleetTrials(lambda: fleet, kinds),
         look_soon=lambda: fleet.look_soon(),
         extra_ca=machines.extra_ca,
+        scratch=Scratch(settings.state),
     )
+    services.scratch.clear()
     compiled_in = _compiled_in(options, follows=bool(key and mirror))
     fleet = Fleet(machines.directory, services, kinds, compiled_in, scan_seconds=machines.scan_seconds)
     return fleet

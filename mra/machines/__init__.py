@@ -20,8 +20,8 @@ Machines of several agents agree on a leader with the `election` watcher, an add
 slots of a governor, and winning and losing one are transitions.
 
 Pure: durations, words, document, decode, problems, section, manifest, definition, states, pace, events, graph, and the
-languages (gjson, golang, templates, expressions, hiera, spec). With I/O: data, process, scan, and the watchers. Tasks:
-`Fleet.run`, below it one `Machine.run` each, below that the watchers.
+languages (gjson, golang, templates, expressions, hiera, spec). With I/O: data, process, scan, scratch, and the
+watchers. Tasks: `Fleet.run`, below it one `Machine.run` each, below that the watchers.
 
 Invariants
 - A manifest that is read can run: every check is made before anything starts. A broken edit leaves what runs alone.

@@ -16,6 +16,7 @@ import trio
 from mra.errors import MraError, Unavailable
 from mra.governors.events import governor_event
 from mra.log import logger
+from mra.machines.scratch import Scratch
 from mra.machines.templates import expand
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class Services:
     trials: Trials = field(default_factory=NoTrials)  # of machines that are deployed
     look_soon: Callable[[], None] = lambda: None  # have the machines directory looked at now
     extra_ca: Path | None = None  # of a certificate authority to trust beside the system's, for archives
+    scratch: Scratch = field(default_factory=Scratch)  # for files of single runs
     dice: random.Random = field(default_factory=random.Random)
 
 

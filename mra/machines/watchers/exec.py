@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
@@ -122,7 +120,7 @@ class ExecWatcher(PollingWatcher[ExecProperties]):
         """The whole environment of one run; what it points to exists while inside."""
         context = self.context
         contents = {"facts.json": context.services.facts(), "data.json": context.data.copy()}
-        directory = await trio.to_thread.run_sync(_written, contents)
+        directory = await trio.to_thread.run_sync(context.services.scratch.make, contents)
         try:
             yield {
                 **plain_environment(context, self.definition.name),
@@ -133,18 +131,6 @@ class ExecWatcher(PollingWatcher[ExecProperties]):
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(shutil.rmtree, directory, True)
-
-
-def _written(contents: Mapping[str, Any]) -> Path:
-    """A new directory, for this user only, with these values in JSON files. Blocking."""
-    directory = Path(tempfile.mkdtemp(prefix="mra-watcher-"))
-    try:
-        for name, value in contents.items():
-            (directory / name).write_text(json.dumps(value, separators=(",", ":")), encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
-    return directory
 
 
 def _parsed(finished: process.Finished) -> dict[str, Any]:
