@@ -58,8 +58,10 @@ def drain_lines(where: Path, scale: float) -> list[Line]:
             (
                 f"drain, exactly once, through the import, {text}",
                 f"{found['drain']:,.0f} msg/s",
-                f"{found['drain'] / limit:.2f} of the limit (aim 0.4),"
-                f" {found['drain'] / found['bare import']:.2f} of the same through the import",
+                (
+                    f"{found['drain'] / limit:.2f} of the limit (aim 0.4),"
+                    f" {found['drain'] / found['bare import']:.2f} of the same through the import"
+                ),
                 verdict(found["drain"] >= 0.4 * limit),
             ),
         ]
