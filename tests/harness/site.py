@@ -122,7 +122,7 @@ class Site:
         while agent.returncode is None:
             try:
                 await self._ask_status()
-            except (OSError, ValueError):
+            except (OSError, ValueError, trio.BrokenResourceError):
                 await trio.sleep(LOOK_AGAIN_SECONDS)
             else:
                 return
@@ -170,7 +170,7 @@ class Site:
         while True:
             try:
                 return await self._ask_status()
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, trio.BrokenResourceError):
                 runs = self._agent is not None and self._agent.returncode is None
                 if not runs or trio.current_time() > patience:
                     raise
@@ -191,7 +191,7 @@ class Site:
         while True:
             try:
                 lanes = (await self.status())["lanes"]
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, trio.BrokenResourceError):
                 lanes = None
             if lanes is not None and not any(lane["waiting"] for lane in lanes.values()):
                 return
