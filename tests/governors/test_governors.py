@@ -205,20 +205,22 @@ async def test_a_slot_is_kept_beyond_its_lease_for_as_long_as_its_holder_lives(s
                 pass
 
 
+async def wins_after(governors, story):
+    """Campaign as "b"; the story tells why it still waits, and that it has won."""
+    async with governors.seat("PUMP", "b", story.append):
+        story.append("b wins")
+
+
 async def test_a_leader_that_is_cut_off_knows_its_loss_before_the_next_one_leads(saas, backend):
     await desk.put(backend, "acme", "PUMP", Capacity(1, 3))
     story = []
-
-    async def follow(governors):
-        async with governors.seat("PUMP", "b", story.append):
-            story.append("b wins")
 
     async with agent(saas, "edge-2") as second, trio.open_nursery() as nursery:
         first = Governors(waits=often)
         async with AsyncExitStack() as life:
             async with linked(saas, first):
                 seat = await life.enter_async_context(first.seat("PUMP", "a", story.append))
-                nursery.start_soon(follow, second)
+                nursery.start_soon(wins_after, second, story)
                 await until(lambda: lost_to(story, "a"))
             assert "could not be renewed" in await seat.wait_lost()
             assert "b wins" not in story
@@ -231,17 +233,13 @@ async def test_a_seat_that_was_freed_by_force_is_won_after_its_holder_has_learnt
     await desk.put(backend, "acme", "PUMP", Capacity(1, 3))
     story = []
 
-    async def follow(governors):
-        async with governors.seat("PUMP", "b", story.append):
-            story.append("b wins")
-
     async with (
         agent(saas, "edge-2") as second,
         trio.open_nursery() as nursery,
         agent(saas) as first,
         first.seat("PUMP", "a", story.append) as seat,
     ):
-        nursery.start_soon(follow, second)
+        nursery.start_soon(wins_after, second, story)
         await until(lambda: lost_to(story, "a"))
         assert [slot.holder for slot in await desk.evict(backend, "acme", "PUMP", None)] == ["a"]
         assert "taken away" in await seat.wait_lost()

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30
 LOOK_AGAIN_SECONDS = 0.02
 BUSY_SECONDS = 10.0
+NO_ANSWER = (OSError, ValueError, KeyError, trio.BrokenResourceError)  # what asking for a status may raise
 
 Tables = dict[str, dict[str, Any]]
 
@@ -162,7 +163,7 @@ class Site:
         await self._gone()
 
     async def status(self) -> dict[str, Any]:
-        """What the daemon says of itself over its control socket. Raises `OSError` or `ValueError` when it cannot.
+        """What the daemon says of itself over its control socket. Raises one of `NO_ANSWER` when it cannot.
 
         One that cannot just now, as while its place in a site changes, is asked again for a while.
         """
@@ -170,7 +171,7 @@ class Site:
         while True:
             try:
                 return await self._ask_status()
-            except (OSError, ValueError, KeyError, trio.BrokenResourceError):
+            except NO_ANSWER:
                 runs = self._agent is not None and self._agent.returncode is None
                 if not runs or trio.current_time() > patience:
                     raise
@@ -191,7 +192,7 @@ class Site:
         while True:
             try:
                 lanes = (await self.status())["lanes"]
-            except (OSError, ValueError, KeyError, trio.BrokenResourceError):
+            except NO_ANSWER:
                 lanes = None
             if lanes is not None and not any(lane["waiting"] for lane in lanes.values()):
                 return

@@ -19,6 +19,7 @@ from mra.provisioner.opening import DATABASE
 from tests.harness.processes import Child, open_child
 from tests.harness.provisioning import Node, token
 from tests.harness.saas import EVENTS, NODES, SUBMISSION
+from tests.harness.site import NO_ANSWER
 from tests.harness.tenancy import Tenancy, open_tenancy
 from tests.provisioner.dying import STEPS
 
@@ -94,7 +95,7 @@ class Agent:
             while True:
                 try:
                     status: dict[str, Any] = await self.ask(what)
-                except (OSError, ValueError, KeyError, trio.BrokenResourceError):
+                except NO_ANSWER:
                     status = {}
                 if status and holds(status):
                     return status

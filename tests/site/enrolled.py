@@ -13,7 +13,7 @@ from tests.harness.counting import STREAM_OF
 from tests.harness.ledger import Row, reconcile
 from tests.harness.ports import free_port
 from tests.harness.processes import open_child
-from tests.harness.site import ROOT, Site
+from tests.harness.site import NO_ANSWER, ROOT, Site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -51,7 +51,7 @@ class EnrolledSite:
         """The status of a node, once it `holds`; while it enrols or changes its place, it may have none."""
         with trio.fail_after(seconds):
             while True:
-                with suppress(OSError, ValueError, KeyError, TypeError, trio.BrokenResourceError):
+                with suppress(*NO_ANSWER, TypeError):
                     status = await self.nodes[name].status()
                     if holds(status):
                         return status
